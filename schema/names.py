@@ -1,0 +1,29 @@
+"""The shapes that names may have, in one place for the schema, the server and the command line."""
+
+from __future__ import annotations
+
+import re
+
+PROJECT = r"[a-z][a-z0-9-]{0,38}[a-z0-9]"
+FUNCTION = r"[A-Za-z_][A-Za-z0-9_-]{0,62}"
+ENVIRONMENT = r"[A-Za-z_][A-Za-z0-9_]*"
+PARAMETER = r"[A-Za-z_][A-Za-z0-9_]*"
+
+_project = re.compile(PROJECT)
+_function = re.compile(FUNCTION)
+_environment = re.compile(ENVIRONMENT)
+
+
+def is_project(name: str) -> bool:
+    """Whether `name` may be a project's name."""
+    return _project.fullmatch(name) is not None
+
+
+def is_function(name: str) -> bool:
+    """Whether `name` may be a function's name."""
+    return _function.fullmatch(name) is not None
+
+
+def is_environment(name: str) -> bool:
+    """Whether `name` has the shape of an environment variable; which names are reserved is another question."""
+    return _environment.fullmatch(name) is not None
