@@ -58,6 +58,7 @@ class ReleaseRecord:
     """Everything that a release's commit does not say: the JSON in the last line of its tag `deploy/N`.
 
     `previous` is the number of the release that served before, or None. `when` is seconds since 1970, UTC.
+    `branch` is the branch that moved to the commit with this release, or None when only `live` did.
     """
 
     number: int
@@ -67,6 +68,7 @@ class ReleaseRecord:
     who: str
     how: str
     when: int
+    branch: str | None = None
     lock: str | None = None
 
     @property
@@ -91,6 +93,7 @@ class ReleaseRecord:
                     }
                     for version in self.functions.values()
                 ],
+                "branch": self.branch,
                 "lock": self.lock,
                 "previous": self.previous,
                 "who": self.who,
@@ -125,6 +128,7 @@ class ReleaseRecord:
                 who=str(content["who"]),
                 how=str(content["how"]),
                 when=int(content["when"]),
+                branch=content["branch"],
                 lock=content["lock"],
             )
         except (KeyError, TypeError, AttributeError) as error:
