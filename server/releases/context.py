@@ -1,0 +1,39 @@
+"""What releases are made with: handed down once by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from clowdy.hooks.syntax import SyntaxChild
+from clowdy.runtimes.pool import Pool
+from clowdy.schema.manifest import CheckSpec
+from clowdy.server.config import Config
+from clowdy.server.git.repos import Repositories
+from clowdy.server.releases.serving import Serving
+from clowdy.server.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that a release passes through.
+
+    `publish` is one assignment of the gateway's table and must not wait. `check` runs one request on a candidate
+    and returns what was wrong with the answer, or None. `secret_values` are those of a project id, `adopt_secrets`
+    binds what was set for a name before its project was there. `redact` takes secret values out of a text.
+    """
+
+    config: Config
+    store: Store
+    repositories: Repositories
+    pool: Pool
+    syntax: SyntaxChild
+    publish: Callable[[Serving], None]
+    withdraw: Callable[[str], None]
+    check: Callable[[Serving, CheckSpec], Awaitable[str | None]]
+    secret_values: Callable[[str], Awaitable[Mapping[str, str]]]
+    adopt_secrets: Callable[[str, str], Awaitable[None]]
+    redact: Callable[[str, str], str]
+    clock: Callable[[], float]
+    live: dict[str, Serving] = field(default_factory=dict)
+    """What serves each project id now: written by `activate` and `reconcile` alone."""
