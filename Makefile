@@ -1,10 +1,16 @@
 PYTHON := .venv/bin/python
 SOURCES := schema hooks runtimes templates server tests tools
 
-.PHONY: setup run demo test test-fast bench check types format
+.PHONY: setup setup-test setup-bench run demo test test-fast bench check types format
 
 setup:
 	@tools/setup
+
+setup-test:
+	@tools/setup test
+
+setup-bench:
+	@tools/setup test bench
 
 run: setup
 	@exec .venv/bin/clowdy serve --first-run
@@ -12,23 +18,23 @@ run: setup
 demo: setup
 	@exec $(PYTHON) tools/demo.py
 
-test: setup check
+test: check
 	@exec $(PYTHON) -m pytest
 
-test-fast: setup
+test-fast: setup-test
 	@exec $(PYTHON) -m pytest -m "not slow"
 
-bench: setup
+bench: setup-bench
 	@exec $(PYTHON) -m tests.bench
 
-check: types
+check: setup-test types
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/ruff format --check $(SOURCES)
 	PYTHONPATH=.venv/links .venv/bin/lint-imports
 
-types:
+types: setup-test
 	.venv/bin/mypy
 
-format:
+format: setup-test
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
