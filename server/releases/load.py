@@ -1,0 +1,71 @@
+"""From a release's record and commit to what serves: the same for an activation, a rollback and a start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from clowdy.hooks.tree import Kind
+from clowdy.runtimes.api import Application
+from clowdy.schema.manifest import FunctionSpec, Manifest
+from clowdy.schema.parse import parse_manifest
+from clowdy.schema.release import FunctionVersion, ReleaseRecord
+from clowdy.server.errors import Invalid
+from clowdy.server.git.repos import Repository
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.serving import Serving, build_application
+from clowdy.server.store.projects import Project
+
+MANIFEST = "clowdy.yaml"
+MANIFEST_LIMIT_BYTES = 256 * 1024
+
+
+async def load(context: Context, project: Project, repository: Repository, record: ReleaseRecord, tag: str) -> Serving:
+    """What `record` serves; functions that cannot start here are in its `problems`, so the others still do.
+
+    Raises Invalid when the commit's clowdy.yaml cannot be read at all.
+    """
+    secrets = await context.secret_values(project.id)
+    return await asyncio.to_thread(_load, project, repository, record, tag, secrets)
+
+
+def read_manifest(repository: Repository, commit: str) -> Manifest:
+    """The manifest of a commit that was accepted once; raises Invalid when nothing can be made of it now."""
+    tree = repository.tree(repository.commit(commit).tree)
+    entry = tree.entry(MANIFEST)
+    if entry is None or entry.kind not in (Kind.FILE, Kind.EXECUTABLE):
+        raise Invalid(f"{commit[:7]} has no {MANIFEST}")
+    parsed = parse_manifest(tree.read(entry, MANIFEST_LIMIT_BYTES))
+    if parsed.manifest is None:
+        raise Invalid(f"{MANIFEST} of {commit[:7]} cannot be read by this version of the server")
+    return parsed.manifest
+
+
+def _load(
+    project: Project, repository: Repository, record: ReleaseRecord, tag: str, secrets: Mapping[str, str]
+) -> Serving:
+    manifest = read_manifest(repository, record.commit)
+    tree = repository.commit(record.commit).tree
+    applications: dict[str, Application] = {}
+    problems: dict[str, str] = {}
+    for name, version in record.functions.items():
+        function = manifest.functions.get(name)
+        if function is None:
+            problems[name] = f"{MANIFEST} of this release has no function {name}"
+            continue
+        try:
+            applications[name] = _application(project, repository, tree, function, version, secrets)
+        except KeyError as missing:
+            problems[name] = f"secret {missing.args[0]} has no value: clowdy secret set {missing.args[0]}"
+    return Serving(project, record, tag, manifest, applications, problems)
+
+
+def _application(
+    project: Project,
+    repository: Repository,
+    tree: str,
+    function: FunctionSpec,
+    version: FunctionVersion,
+    secrets: Mapping[str, str],
+) -> Application:
+    return build_application(project, function, version, repository.code(tree, function.sources), secrets)
