@@ -1,0 +1,112 @@
+"""From a commit to a candidate: judged and numbered. Nothing starts and nothing moves here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clowdy.hooks.check import Judgement, Settings, judge
+from clowdy.runtimes.api import Application, Code
+from clowdy.schema.manifest import FunctionSpec, Manifest
+from clowdy.schema.release import FunctionVersion, version_digest
+from clowdy.server.config import new_id
+from clowdy.server.errors import Refused
+from clowdy.server.git.repos import Repository
+from clowdy.server.git.trees import GitTree
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.serving import build_application
+from clowdy.server.store import functions, versions
+from clowdy.server.store.projects import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A commit that passed every check that needs no start.
+
+    `fresh` names the functions whose content has no version yet: these are tried before anything moves.
+    """
+
+    commit: str
+    tree: GitTree
+    manifest: Manifest
+    judgement: Judgement
+    versions: Mapping[str, FunctionVersion]
+    applications: Mapping[str, Application]
+    fresh: frozenset[str]
+
+
+async def judge_commit(
+    context: Context, project: Project, repository: Repository, commit: str, *, with_secrets: bool = True
+) -> tuple[GitTree, Judgement]:
+    """The commit's tree and every problem that can be found without starting anything."""
+    tree = await asyncio.to_thread(_tree_of, repository, commit)
+    known = frozenset(await context.secret_values(project.id)) if with_secrets else None
+    settings = Settings(memory_budget_bytes=context.config.memory_budget_bytes)
+    judgement = await judge(tree, project=project.name, syntax=context.syntax, settings=settings, secrets=known)
+    return tree, judgement
+
+
+async def prepare(context: Context, project: Project, repository: Repository, commit: str) -> Candidate:
+    """The candidate that a commit makes; raises Refused with every problem."""
+    tree, judgement = await judge_commit(context, project, repository, commit)
+    manifest = judgement.manifest
+    if judgement.problems or manifest is None:
+        raise Refused("the push has problems", judgement.problems)
+    codes = await asyncio.to_thread(_codes, repository, commit, manifest)
+    numbered, fresh = await _number(context, project, manifest, codes)
+    secrets = await context.secret_values(project.id)
+    applications = {
+        name: build_application(project, function, numbered[name], codes[name], secrets)
+        for name, function in manifest.functions.items()
+    }
+    return Candidate(commit, tree, manifest, judgement, numbered, applications, fresh)
+
+
+async def _number(
+    context: Context, project: Project, manifest: Manifest, codes: Mapping[str, Code]
+) -> tuple[dict[str, FunctionVersion], frozenset[str]]:
+    """The version of each function: the old number where the content was seen before, else the next one."""
+    numbered: dict[str, FunctionVersion] = {}
+    fresh: set[str] = set()
+    async with context.store.reading() as connection:
+        known = {function.name: function for function in await functions.every(connection, project.id)}
+        for name, spec in manifest.functions.items():
+            digest = version_digest(spec, codes[name].id, None)
+            function = known.get(name)
+            seen = await versions.by_digest(connection, function.id, digest) if function else None
+            if function is not None and seen is not None:
+                numbered[name] = FunctionVersion(function.id, name, seen.number, digest)
+                continue
+            fresh.add(name)
+            numbered[name] = FunctionVersion(
+                function.id if function else new_id(), name, function.last_version + 1 if function else 1, digest
+            )
+    return numbered, frozenset(fresh)
+
+
+def _tree_of(repository: Repository, commit: str) -> GitTree:
+    return repository.tree(commit)
+
+
+def _codes(repository: Repository, commit: str, manifest: Manifest) -> dict[str, Code]:
+    by_sources: dict[tuple[str, ...], Code] = {}
+    tree = repository.commit(commit).tree
+    for function in manifest.functions.values():
+        if function.sources not in by_sources:
+            by_sources[function.sources] = repository.code(tree, function.sources)
+    return {name: by_sources[function.sources] for name, function in manifest.functions.items()}
+
+
+def group_key(application: Application, function: FunctionSpec) -> tuple[object, ...]:
+    """Versions with equal keys are tried in one instance: equal in all but name, handler and concurrency."""
+    return (
+        application.code.id,
+        application.sources,
+        application.layer,
+        application.network,
+        tuple(sorted(function.env.items())),
+        function.secrets,
+        application.limits,
+        application.type,
+    )

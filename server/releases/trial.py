@@ -1,0 +1,134 @@
+"""The trial start of new versions, and the checks on a candidate: the last things before any ref moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+from clowdy.runtimes.api import Application, DriverUnavailable, Handler, Ready, Shape, StartFailed, StartReason
+from clowdy.schema.manifest import FunctionSpec
+from clowdy.schema.problems import Problem
+from clowdy.schema.release import ReleaseRecord
+from clowdy.server.errors import Unavailable
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.prepare import Candidate, group_key
+from clowdy.server.releases.serving import Serving
+from clowdy.server.releases.voice import Voice
+from clowdy.server.store.projects import Project
+
+START_SECONDS = 30.0
+TRIAL_SECONDS = 60.0
+AT_ONCE = 4
+CHECK_SECONDS = 10.0
+
+_UNBUILT = {
+    Shape.ASGI: "is an ASGI application",
+    Shape.WSGI: "is a WSGI application",
+    Shape.GENERATOR: "is a generator",
+    Shape.ASYNC_GENERATOR: "is an async generator",
+}
+
+
+async def try_candidate(context: Context, candidate: Candidate, names: frozenset[str], voice: Voice) -> list[Problem]:
+    """Starts every version in `names`; one problem for each that does not start or is nothing that can be served."""
+    groups: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    for name in candidate.manifest.functions:
+        if name in names:
+            groups[group_key(candidate.applications[name], candidate.manifest.functions[name])].append(name)
+    at_once = asyncio.Semaphore(AT_ONCE)
+    results: dict[str, Ready | StartFailed] = {}
+
+    async def run(group: Sequence[str]) -> None:
+        async with at_once:
+            applications = [candidate.applications[name] for name in group]
+            results.update(zip(group, await _start(context, applications), strict=True))
+
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS), asyncio.TaskGroup() as tasks:
+            for group in groups.values():
+                tasks.create_task(run(group))
+    except TimeoutError:
+        for name in names - results.keys():
+            results[name] = StartFailed(StartReason.TIMEOUT, f"all trial starts together have {TRIAL_SECONDS:.0f} s")
+    except* DriverUnavailable as unavailable:
+        raise Unavailable(f"no function can run here: {unavailable.exceptions[0]}") from None
+    problems: list[Problem] = []
+    for name in candidate.manifest.functions:
+        if name in results:
+            problems.extend(_judge(context, candidate, name, results[name], voice))
+    return problems
+
+
+async def _start(context: Context, applications: Sequence[Application]) -> Sequence[Ready | StartFailed]:
+    if len(applications) == 1:
+        try:
+            return [await context.pool.start_first(applications[0], START_SECONDS)]
+        except StartFailed as failed:
+            return [failed]
+    handlers = [application.handler for application in applications]
+    return await context.pool.probe(applications[0], [Handler(*handler) for handler in handlers], START_SECONDS)
+
+
+def _judge(
+    context: Context, candidate: Candidate, name: str, result: Ready | StartFailed, voice: Voice
+) -> list[Problem]:
+    function = candidate.manifest.functions[name]
+    if result.log:
+        voice.output(name, context.redact(candidate.applications[name].project_id, result.log))
+    if isinstance(result, Ready):
+        unbuilt = _UNBUILT.get(result.shape)
+        if unbuilt is None:
+            return []
+        return [_problem(candidate, name, "not-available", f"{name} {unbuilt}: not available in this version")]
+    text = context.redact(candidate.applications[name].project_id, result.text)
+    voice.output(name, text)
+    return [_problem(candidate, name, "start-failed", f"{name} does not start: {_reason(candidate, function, result)}")]
+
+
+def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed) -> str:
+    if failed.reason is StartReason.MISSING_MODULE and failed.module:
+        elsewhere = _outside(candidate, function, failed.module)
+        if elsewhere:
+            return f"{elsewhere} is outside source: {', '.join(function.sources)}"
+        return f"there is no module {failed.module}"
+    lines = [line for line in failed.text.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else failed.reason.value
+
+
+def _outside(candidate: Candidate, function: FunctionSpec, module: str) -> str | None:
+    """The path of a missing module that stands elsewhere in the repository."""
+    relative = module.replace(".", "/")
+    for ending in (f"{relative}.py", f"{relative}/__init__.py"):
+        for entry in candidate.tree.walk("."):
+            if entry.path == ending or entry.path.endswith(f"/{ending}"):
+                inside = any(source == "." or entry.path.startswith(f"{source}/") for source in function.sources)
+                if not inside:
+                    return entry.path
+    return None
+
+
+def _problem(candidate: Candidate, name: str, code: str, message: str) -> Problem:
+    return candidate.judgement.parsed.marks.problem(("functions", name), code, message, key=True)
+
+
+async def run_checks(
+    context: Context, project: Project, candidate: Candidate, record: ReleaseRecord, voice: Voice
+) -> list[Problem]:
+    """Runs the manifest's `checks` on the candidate, in order; one problem for each that does not pass."""
+    problems: list[Problem] = []
+    serving = Serving(project, record, "", candidate.manifest, candidate.applications)
+    for index, check in enumerate(candidate.manifest.checks):
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                wrong = await context.check(serving, check)
+        except TimeoutError:
+            wrong = f"no answer in {CHECK_SECONDS:.0f} s"
+        voice.progress(f"check {check.method} {check.path}: {'failed, ' + wrong if wrong else 'passed'}")
+        if wrong:
+            problems.append(
+                candidate.judgement.parsed.marks.problem(
+                    ("checks", index), "check-failed", f"{check.method} {check.path}: {wrong}"
+                )
+            )
+    return problems
