@@ -34,12 +34,12 @@ def test_ordinary_text_stays_as_it_is() -> None:
     ],
 )
 def test_what_could_act_or_hide_becomes_one_replacement_character(character: str) -> None:
-    assert "a\N{REPLACEMENT CHARACTER}b" == printable(f"a{character}b")
+    assert printable(f"a{character}b") == "a\N{REPLACEMENT CHARACTER}b"
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\v", "\x85", "\u2028", "\u2029"])
 def test_line_ends_and_tabs_become_spaces(character: str) -> None:
-    assert "a b" == printable(f"a{character}b")
+    assert printable(f"a{character}b") == "a b"
 
 
 def test_no_control_bidirectional_or_surrogate_character_is_left_of_all_of_unicode() -> None:
@@ -59,5 +59,5 @@ def test_no_control_bidirectional_or_surrogate_character_is_left_of_all_of_unico
 
 
 def test_a_limit_cuts_and_says_so() -> None:
-    assert "abc…" == printable("abcdefgh", 4)
-    assert "abcd" == printable("abcd", 4)
+    assert printable("abcdefgh", 4) == "abc…"
+    assert printable("abcd", 4) == "abcd"
