@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -66,8 +66,13 @@ def deploy_branch_of(refs: Sequence[tuple[str, str, str]]) -> str | None:
     return f"{HEADS}main" if f"{HEADS}main" in branches else branches[0]
 
 
-def classify(refs: Sequence[tuple[str, str, str]], deploy_branch: str | None) -> list[Command]:
-    """One command for each ref, in their order. `deploy_branch` is a full ref name."""
+def classify(
+    refs: Sequence[tuple[str, str, str]], deploy_branch: str | None, same_commit: Callable[[str, str], bool]
+) -> list[Command]:
+    """One command for each ref, in their order.
+
+    `deploy_branch` is a full ref name; `same_commit` says whether two objects lead to one commit.
+    """
     commands = [_classify(old, new, ref, deploy_branch) for old, new, ref in refs]
     deploy = next((command for command in commands if command.wish is Wish.DEPLOY), None)
     lives = [command for command in commands if command.wish is Wish.LIVE]
@@ -76,12 +81,12 @@ def classify(refs: Sequence[tuple[str, str, str]], deploy_branch: str | None) ->
             _refused(command, "live is named twice in this push") if command.wish is Wish.LIVE else command
             for command in commands
         ]
-    return commands if deploy is None or not lives else _together(commands, deploy, lives[0])
-
-
-def _together(commands: list[Command], deploy: Command, live: Command) -> list[Command]:
-    if deploy.new == live.new:
+    if deploy is None or not lives or same_commit(deploy.new, lives[0].new):
         return commands
+    return _apart(commands, deploy, lives[0])
+
+
+def _apart(commands: list[Command], deploy: Command, live: Command) -> list[Command]:
     reason = f"{short(deploy.ref)} and live name different commits: push one of them"
     return [_refused(command, reason) if command in (deploy, live) else command for command in commands]
 

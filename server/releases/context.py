@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clowdy.hooks.syntax import SyntaxChild
@@ -12,6 +12,7 @@ from clowdy.server.config import Config
 from clowdy.server.git.repos import Repositories
 from clowdy.server.releases.serving import Serving
 from clowdy.server.store.engine import Store
+from clowdy.server.store.projects import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Context:
     `publish` is one assignment of the gateway's table and must not wait. `check` runs one request on a candidate
     and returns what was wrong with the answer, or None. `secret_values` are those of a project id, `adopt_secrets`
     binds what was set for a name before its project was there. `redact` takes secret values out of a text.
+    `report` writes a fault of ours to the server's log.
     """
 
     config: Config
@@ -34,6 +36,8 @@ class Context:
     secret_values: Callable[[str], Awaitable[Mapping[str, str]]]
     adopt_secrets: Callable[[str, str], Awaitable[None]]
     redact: Callable[[str, str], str]
+    urls: Callable[[Project], Sequence[str]]
     clock: Callable[[], float]
+    report: Callable[[str, BaseException], None]
     live: dict[str, Serving] = field(default_factory=dict)
     """What serves each project id now: written by `activate` and `reconcile` alone."""

@@ -1,0 +1,231 @@
+"""Pushes: who follows which, their records, and how one is stopped. What a push does is in `work`.
+
+The work belongs to the server, not to the connection: once the pack is in, a push runs to its end whether or not
+anyone listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from clowdy.server.errors import Invalid, NotFound
+from clowdy.server.git.hook_socket import PreReceive, ProcReceive, Say, Verdict
+from clowdy.server.git.quarantine import judge as judge_quarantine
+from clowdy.server.git.repos import Repository
+from clowdy.server.ids import new_id
+from clowdy.server.releases.commands import Options, parse_options, short
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.log import PushLog
+from clowdy.server.releases.projects import Pending, ProjectDesk
+from clowdy.server.releases.voice import Voice
+from clowdy.server.releases.work import PushWork, Result
+from clowdy.server.store import pushes as rows
+from clowdy.server.store.projects import Project
+from clowdy.server.store.pushes import State
+
+LIMIT_SECONDS = 30 * 60
+STOPPING = "the server is stopping: push again"
+CANCELLED = "cancelled"
+
+Refs = Sequence[tuple[str, str, str]]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One receive-pack under way. `id` is known to it and to its hooks alone."""
+
+    id: str
+    who: str
+    repository: Repository
+    project: Project | None
+    pending: Pending | None
+    reported: bool = False
+
+
+@dataclass(slots=True)
+class Push:
+    """One push at work, or just ended."""
+
+    row: rows.Push
+    key: tuple[object, ...]
+    options: Options
+    log: PushLog
+    started: float
+    work: PushWork
+    task: asyncio.Task[Result] | None = None
+    stopping: str = ""
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+class PushDesk:
+    """Takes what the hooks report and answers for each ref."""
+
+    def __init__(self, context: Context, projects: ProjectDesk, work: Callable[..., PushWork]) -> None:
+        self._context = context
+        self._projects = projects
+        self._work = work
+        self._tickets: dict[str, Ticket] = {}
+        self._running: dict[tuple[object, ...], Push] = {}
+        self._stopping = False
+
+    def open(self, who: str, repository: Repository, project: Project | None, pending: Pending | None) -> str:
+        """The id that receive-pack gets in its environment; `close` forgets it."""
+        ticket = Ticket(new_id() + new_id(), who, repository, project, pending)
+        self._tickets[ticket.id] = ticket
+        return ticket.id
+
+    async def close(self, push_id: str) -> None:
+        """Receive-pack has ended; a project that its push did not make is forgotten."""
+        ticket = self._tickets.pop(push_id, None)
+        if ticket is not None and ticket.pending is not None:
+            await self._projects.abandon(ticket.pending)
+
+    async def pre_receive(self, call: PreReceive, say: Say) -> bool:
+        """Whether what lies in quarantine may enter; says why not."""
+        ticket = self._tickets.get(call.push_id)
+        if ticket is None:
+            await say("this push is not known to the server: push again")
+            return False
+        reasons = await asyncio.to_thread(judge_quarantine, call, self._context.config.push_limits)
+        for reason in reasons:
+            await say(reason)
+        ticket.reported = not reasons
+        return ticket.reported
+
+    async def proc_receive(self, call: ProcReceive, say: Say) -> list[Verdict]:
+        """The verdict of every ref, in the order received."""
+        ticket = self._tickets.get(call.push_id)
+        if ticket is None or not ticket.reported:
+            return _refuse(call.refs, "the server does not know this push: push again")
+        if self._stopping:
+            return _refuse(call.refs, STOPPING)
+        if ticket.pending is not None and ticket.project is None:
+            ticket.project, made = await self._projects.settle(ticket.pending)
+            if made:
+                await say(f"created project {ticket.project.name}")
+        assert ticket.project is not None
+        project = await self._projects.find(ticket.project.id)
+        options = parse_options(call.options)
+        if isinstance(options, str):
+            return _refuse(call.refs, options)
+        key = (project.id, frozenset((ref, new) for _, new, ref in call.refs), frozenset(call.options), call.atomic)
+        running = self._running.get(key)
+        if running is not None:
+            return await self._follow(running, call, say)
+        push = await self._start(project, ticket, call, options, key)
+        async for line in push.log.follow():
+            await say(line)
+        return push.verdicts
+
+    def running(self, project_id: str) -> list[Push]:
+        """The pushes of a project that are at work."""
+        return [push for push in self._running.values() if push.row.project_id == project_id]
+
+    async def cancel(self, project: Project, push_id: str | None, who: str) -> rows.Push:
+        """Stops a push before its ref transaction; raises NotFound when none runs, Invalid when it is too late."""
+        found = [push for push in self.running(project.id) if push_id is None or push.row.id == push_id]
+        if not found:
+            raise NotFound("no push is running in this project" if push_id is None else "that push is not running")
+        push = found[0]
+        self._stop(push, f"{CANCELLED} by {who}")
+        if push.task is not None:
+            await asyncio.wait([push.task])
+        if push.row.state is not State.CANCELLED:
+            raise Invalid("too late: its refs were moving already")
+        return push.row
+
+    async def stop(self) -> None:
+        """Refuses what has not begun its ref transaction and waits for the rest."""
+        self._stopping = True
+        at_work = [push for push in self._running.values() if push.task is not None]
+        for push in at_work:
+            self._stop(push, STOPPING)
+        if at_work:
+            await asyncio.wait([push.task for push in at_work if push.task is not None])
+
+    def _stop(self, push: Push, reason: str) -> None:
+        if push.task is not None and not push.task.done() and not push.stopping:
+            push.stopping = reason
+            push.task.cancel()
+
+    async def _start(
+        self, project: Project, ticket: Ticket, call: ProcReceive, options: Options, key: tuple[object, ...]
+    ) -> Push:
+        now = self._context.clock()
+        row = rows.Push(
+            id=new_id(),
+            project_id=project.id,
+            project=project.name,
+            who=ticket.who,
+            refs=tuple(call.refs),
+            options=tuple(call.options),
+            state=State.RUNNING,
+            reason="",
+            release=None,
+            started_at=now,
+            ended_at=None,
+            output="",
+        )
+        log = PushLog()
+        voice = Voice(log, as_json=options.json, redact=lambda text: self._context.redact(project.id, text))
+        work = self._work(project, ticket.repository, ticket.who, call.refs, options, call.atomic, voice, now)
+        push = Push(row, key, options, log, now, work)
+        self._running[key] = push
+        async with self._context.store.writing() as connection:
+            await rows.add(connection, row)
+        push.task = asyncio.get_running_loop().create_task(self._run(push), name=f"push {row.id}")
+        return push
+
+    async def _run(self, push: Push) -> Result:
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                result = await push.work.run()
+        except TimeoutError:
+            result = push.work.refused(f"stopped after {LIMIT_SECONDS // 60} minutes")
+        except asyncio.CancelledError:
+            reason = push.stopping or STOPPING
+            result = push.work.refused(reason)
+            if reason.startswith(CANCELLED):
+                result = replace(result, state=State.CANCELLED)
+        except Exception as error:  # noqa: BLE001
+            # A fault of ours must end as a refusal with a reason: git would only say that the hook died.
+            self._context.report(f"push {push.row.id} of {push.row.project}", error)
+            result = push.work.refused("the server failed: see its log, nothing was deployed")
+        push.verdicts = result.verdicts
+        push.row = replace(
+            push.row,
+            state=result.state,
+            reason=result.reason,
+            release=result.release,
+            ended_at=self._context.clock(),
+            output=push.log.text(),
+        )
+        try:
+            async with self._context.store.writing() as connection:
+                await rows.save(connection, push.row)
+        finally:
+            if self._running.get(push.key) is push:
+                del self._running[push.key]
+            push.log.close()
+        return result
+
+    async def _follow(self, push: Push, call: ProcReceive, say: Say) -> list[Verdict]:
+        seconds = self._context.clock() - push.started
+        subject = next((new[:7] for _, new, _ in call.refs), "")
+        await say(f"push of {subject} is running ({seconds:.0f} s), following")
+        async for line in push.log.follow():
+            await say(line)
+        if any(verdict.accepted for verdict in push.verdicts):
+            await say("already live: finished while you waited" if push.row.release else "finished while you waited")
+        return push.verdicts
+
+
+def _refuse(refs: Refs, reason: str) -> list[Verdict]:
+    return [Verdict(ref, accepted=False, reason=reason) for _, _, ref in refs]
+
+
+def describe(push: rows.Push) -> str:
+    """A push in a few words: `main to 9c1f2aa`."""
+    return ", ".join(f"{short(ref)} to {new[:7]}" for _, new, ref in push.refs)

@@ -1,0 +1,382 @@
+"""What one push does: a verdict for each of its refs, and a release when one of them is to serve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clowdy.hooks.report import short_reason
+from clowdy.schema.problems import Problem
+from clowdy.schema.release import ReleaseRecord
+from clowdy.server.errors import ClowdyError, Conflict, Invalid, Refused
+from clowdy.server.git.hook_socket import Move, Verdict
+from clowdy.server.git.refs import RefUpdate, transaction
+from clowdy.server.git.repos import Repository
+from clowdy.server.releases import plans
+from clowdy.server.releases.activate import Activation, Activator, BranchMove
+from clowdy.server.releases.commands import (
+    LIVE,
+    NULL,
+    RELEASE_TAGS,
+    Command,
+    Options,
+    Wish,
+    classify,
+    deploy_branch_of,
+    short,
+)
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.load import load
+from clowdy.server.releases.prepare import Candidate, judge_commit, prepare
+from clowdy.server.releases.serving import Serving
+from clowdy.server.releases.targets import Target, target_of_object
+from clowdy.server.releases.trial import run_checks, try_candidate
+from clowdy.server.releases.turns import Turns
+from clowdy.server.releases.voice import Voice
+from clowdy.server.store.projects import Project
+from clowdy.server.store.pushes import State
+from clowdy.server.store.releases import Release
+
+ATOMIC = "atomic push: another ref was refused"
+PLAN_ONLY = "plan only, nothing changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a push ended."""
+
+    state: State
+    verdicts: list[Verdict]
+    reason: str = ""
+    release: int | None = None
+
+
+class PlanOnly(ClowdyError):
+    """plan only, nothing changed"""
+
+
+class PushWork:
+    """One push at work."""
+
+    def __init__(
+        self,
+        context: Context,
+        activator: Activator,
+        turns: Turns,
+        project: Project,
+        repository: Repository,
+        who: str,
+        refs: Sequence[tuple[str, str, str]],
+        options: Options,
+        atomic: bool,
+        voice: Voice,
+        started: float,
+    ) -> None:
+        self._context = context
+        self._activator = activator
+        self._turns = turns
+        self._project = project
+        self._repository = repository
+        self._who = who
+        self._refs = refs
+        self._options = options
+        self._atomic = atomic
+        self._voice = voice
+        self._started = started
+        self._verdicts: dict[str, Verdict] = {}
+        self._release: int | None = None
+
+    async def run(self) -> Result:
+        """Judges every ref, moves what may move, and says how it ended."""
+        branch = self._project.deploy_branch or deploy_branch_of(self._refs)
+        commands = classify(self._refs, branch, self._same_commit)
+        if self._atomic:
+            await self._run_atomic(commands)
+        else:
+            for command in commands:
+                if command.wish is Wish.REFUSED:
+                    self._refuse(command, command.reason)
+                elif command.wish in (Wish.STORE, Wish.DELETE):
+                    await self._store_one(command)
+            await self._go_live(commands, [])
+        return self._result()
+
+    def refused(self, reason: str) -> Result:
+        """The result when the work was cut off: whatever has no verdict yet is refused."""
+        for _, _, ref in self._refs:
+            self._verdicts.setdefault(ref, Verdict(ref, accepted=False, reason=reason))
+        return replace(self._result(), state=State.REFUSED, reason=reason)
+
+    def _result(self) -> Result:
+        verdicts = [self._verdicts[ref] for _, _, ref in self._refs]
+        refusals = [verdict.reason for verdict in verdicts if not verdict.accepted]
+        if self._release is not None:
+            state = State.LIVE
+        elif refusals:
+            state = State.PLANNED if set(refusals) == {PLAN_ONLY} else State.REFUSED
+        else:
+            state = State.STORED
+        return Result(state, verdicts, refusals[0] if refusals else "", self._release)
+
+    def _same_commit(self, one: str, other: str) -> bool:
+        return self._repository.peel(one).commit == self._repository.peel(other).commit
+
+    # Refs that serve nothing
+
+    async def _store_one(self, command: Command) -> None:
+        if self._options.plan:
+            self._refuse(command, PLAN_ONLY)
+            return
+        try:
+            await transaction(self._repository, [_update(command)])
+        except Conflict:
+            self._refuse(command, f"fetch first: {short(command.ref)} moved meanwhile")
+        except ClowdyError as error:
+            self._refuse(command, error.message)
+        else:
+            self._accept(command)
+            await self._warn(command)
+
+    async def _warn(self, command: Command) -> None:
+        """Problems of a branch that is only stored are worth a word, never a refusal."""
+        served = {other for _, other, ref in self._refs if ref != command.ref}
+        if command.deletes or not command.ref.startswith("refs/heads/") or command.new in served:
+            return
+        _, judgement = await judge_commit(
+            self._context, self._project, self._repository, command.new, with_secrets=False
+        )
+        self._voice.warnings(short(command.ref), judgement.problems)
+
+    # Refs that decide what serves
+
+    async def _run_atomic(self, commands: Sequence[Command]) -> None:
+        refused = [command for command in commands if command.wish is Wish.REFUSED]
+        others = [command for command in commands if command.wish in (Wish.STORE, Wish.DELETE)]
+        if refused or self._options.plan and not self._serving_commands(commands):
+            for command in commands:
+                self._refuse(command, command.reason if command in refused else ATOMIC if refused else PLAN_ONLY)
+            return
+        if self._serving_commands(commands):
+            await self._go_live(commands, [_update(command) for command in others])
+        else:
+            try:
+                await transaction(self._repository, [_update(command) for command in others])
+            except ClowdyError as error:
+                for command in others:
+                    self._refuse(command, error.message)
+                return
+        failed = any(not verdict.accepted for verdict in self._verdicts.values())
+        for command in others:
+            if failed:
+                self._refuse(command, PLAN_ONLY if self._options.plan else ATOMIC)
+            else:
+                self._accept(command)
+                await self._warn(command)
+
+    def _serving_commands(self, commands: Sequence[Command]) -> list[Command]:
+        return [command for command in commands if command.wish in (Wish.DEPLOY, Wish.LIVE)]
+
+    async def _go_live(self, commands: Sequence[Command], others: list[RefUpdate]) -> None:
+        serving = self._serving_commands(commands)
+        if not serving:
+            return
+        deploy = next((command for command in serving if command.wish is Wish.DEPLOY), None)
+        live = next((command for command in serving if command.wish is Wish.LIVE), None)
+        try:
+            if deploy is not None:
+                await self._deploy_branch(deploy, live, others)
+            elif live is not None:
+                await self._move_live(live, others)
+        except Refused as refused:
+            self._voice.problems(refused.problems, self._stays())
+            self._refuse_all(serving, short_reason(refused.problems) if refused.problems else refused.message)
+        except PlanOnly as plan_only:
+            self._refuse_all(serving, plan_only.message)
+        except ClowdyError as error:
+            self._refuse_all(serving, error.message)
+
+    async def _deploy_branch(self, deploy: Command, live: Command | None, others: list[RefUpdate]) -> None:
+        async with self._turns.turn(self._project.id, self._who, self._waiting) as waited_for:
+            present = self._repository.ref(deploy.ref)
+            old = None if deploy.old == NULL else deploy.old
+            if present != old:
+                if present == deploy.new and self._serves(deploy.new):
+                    self._voice.progress("already live: finished while you waited")
+                    for command in (deploy, live):
+                        if command is not None:
+                            self._accept(command)
+                    return
+                if present is None or not await asyncio.to_thread(
+                    self._repository.is_ancestor, present, deploy.new
+                ):
+                    whom = f" while you waited for {waited_for}" if waited_for else " meanwhile"
+                    raise Conflict(f"fetch first: {short(deploy.ref)} moved{whom}")
+            self._refuse_what_is_no_commit(deploy)
+            activation = await self._deploy(deploy.new, BranchMove(deploy.ref, present), "push to main", others)
+        moves = [
+            Move(deploy.ref, present or NULL, deploy.new, forced=await self._is_forced(present, deploy.new)),
+            await self._live_move(activation),
+            _tag_move(activation),
+        ]
+        if live is None:
+            self._accept(deploy, moves)
+        else:
+            self._accept(deploy, [moves[0], moves[2]])
+            self._accept(live, [moves[1]])
+
+    async def _move_live(self, live: Command, others: list[RefUpdate]) -> None:
+        target = await target_of_object(self._context, self._project.id, self._repository, live.new)
+        if target.release is not None:
+            activation = await self._serve_again(target, target.release, others)
+            self._accept(live, [await self._live_move(activation)])
+            return
+        async with self._turns.turn(self._project.id, self._who, self._waiting):
+            activation = await self._deploy(target.commit, None, "push to live", others)
+        self._accept(live, [await self._live_move(activation), _tag_move(activation)])
+
+    async def _serve_again(self, target: Target, release: Release, others: list[RefUpdate]) -> Activation:
+        before = self._context.live.get(self._project.id)
+        serving = await load(
+            self._context, self._project, self._repository, release.record, release.tag or ""
+        )
+        self._refuse_missing_secrets(serving)
+        plan = await plans.rollback_plan(self._context, self._repository, before, serving)
+        self._voice.plan(plan)
+        if self._options.plan:
+            raise PlanOnly
+        if self._options.redeploy:
+            await self._start_again(serving)
+        activation = await self._activator.go_back(
+            self._project,
+            self._repository,
+            serving,
+            who=self._who,
+            how=_how(before, serving, redeploy=self._options.redeploy),
+            others=others,
+        )
+        self._release = serving.number
+        await self._voice_switched(activation)
+        return activation
+
+    async def _deploy(
+        self, commit: str, branch: BranchMove | None, how: str, others: list[RefUpdate]
+    ) -> Activation:
+        context = self._context
+        before = context.live.get(self._project.id)
+        candidate = await prepare(context, self._project, self._repository, commit)
+        plan = await plans.deploy_plan(context, self._project, self._repository, before, candidate)
+        self._voice.plan(plan)
+        if self._options.plan:
+            raise PlanOnly
+        if self._options.redeploy:
+            await context.pool.retire(application.key for application in candidate.applications.values())
+        await self._try(candidate, before, all_of_it=self._options.redeploy)
+        activation = await self._activator.deploy(
+            self._project,
+            self._repository,
+            candidate,
+            expected=before,
+            branch=branch,
+            who=self._who,
+            how=how,
+            plan=json.dumps(plan.as_json()),
+            started=self._started,
+            others=others,
+        )
+        self._release = activation.serving.number
+        await self._voice_switched(activation)
+        return activation
+
+    async def _try(self, candidate: Candidate, before: Serving | None, *, all_of_it: bool) -> None:
+        names = frozenset(candidate.versions) if all_of_it else candidate.fresh
+        problems: list[Problem] = []
+        if names:
+            self._voice.progress(f"starting {_count(len(names), 'new version')}")
+            problems = await try_candidate(self._context, candidate, names, self._voice)
+        if not problems and candidate.manifest.checks:
+            record = ReleaseRecord(
+                number=(before.number if before else 0) + 1,
+                commit=candidate.commit,
+                functions=candidate.versions,
+                previous=before.number if before else None,
+                who=self._who,
+                how="check",
+                when=int(self._started),
+            )
+            problems = await run_checks(self._context, self._project, candidate, record, self._voice)
+        if problems:
+            raise Refused("the new version does not start", problems)
+
+    async def _start_again(self, serving: Serving) -> None:
+        await self._context.pool.retire(application.key for application in serving.applications.values())
+        self._voice.progress(f"starting {_count(len(serving.applications), 'function')} again")
+
+    # Words
+
+    async def _waiting(self, whom: str) -> None:
+        self._voice.progress(f"waiting for {whom}: another push of this project is at work")
+
+    async def _voice_switched(self, activation: Activation) -> None:
+        self._voice.switched(activation, self._context.urls(self._project))
+
+    def _stays(self) -> int | None:
+        serving = self._context.live.get(self._project.id)
+        return serving.number if serving else None
+
+    def _serves(self, commit: str) -> bool:
+        serving = self._context.live.get(self._project.id)
+        return serving is not None and serving.record.commit == commit
+
+    async def _is_forced(self, old: str | None, new: str) -> bool:
+        if old is None or old == new:
+            return False
+        return not await asyncio.to_thread(self._repository.is_ancestor, old, new)
+
+    async def _live_move(self, activation: Activation) -> Move:
+        new = activation.serving.record.commit
+        return Move(LIVE, activation.live_before or NULL, new, await self._is_forced(activation.live_before, new))
+
+    def _refuse_what_is_no_commit(self, command: Command) -> None:
+        if self._repository.peel(command.new).commit != command.new:
+            raise Invalid(f"{short(command.ref)} takes a commit, not a tag")
+
+    def _refuse_missing_secrets(self, serving: Serving) -> None:
+        missing = [text for text in serving.problems.values() if text.startswith("secret ")]
+        if missing:
+            raise Invalid(missing[0])
+
+    def _refuse_all(self, commands: Sequence[Command], reason: str) -> None:
+        for command in commands:
+            self._refuse(command, reason)
+
+    def _refuse(self, command: Command, reason: str) -> None:
+        self._verdicts[command.ref] = Verdict(command.ref, accepted=False, reason=reason)
+
+    def _accept(self, command: Command, moves: Sequence[Move] = ()) -> None:
+        self._verdicts[command.ref] = Verdict(command.ref, accepted=True, moves=tuple(moves))
+
+
+def _how(before: Serving | None, after: Serving, *, redeploy: bool) -> str:
+    if redeploy:
+        return "redeploy"
+    if before is not None and before.number < after.number:
+        return "push to live"
+    return "rollback"
+
+
+def _tag_move(activation: Activation) -> Move:
+    return Move(f"{RELEASE_TAGS}{activation.serving.number}", NULL, activation.serving.tag, forced=False)
+
+
+def _update(command: Command) -> RefUpdate:
+    return RefUpdate(
+        command.ref,
+        None if command.old == NULL else command.old,
+        None if command.new == NULL else command.new,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
