@@ -1,0 +1,44 @@
+"""The frames between server and runner, byte for byte; both sides import this file and nothing else decides them.
+
+A frame is a header of 16 bytes (magic, kind, zero, call id, length of head, length of body), a small head of JSON,
+and a body of raw bytes. Call id 0 belongs to the start of an instance.
+"""
+
+from struct import Struct
+
+MAGIC = 0xC1
+HEADER = Struct(">BBHIII")
+HEADER_BYTES = HEADER.size
+HEAD_LIMIT = 1024 * 1024
+BODY_LIMIT = 64 * 1024 * 1024
+
+START = 1
+READY = 2
+START_FAILED = 3
+CALL = 4
+RESULT = 5
+HEAD = 6
+PIECE = 7
+END = 8
+FAILED = 9
+LOG = 10
+CANCEL = 11
+CREDIT = 12
+PROBE = 13
+PROBED = 14
+
+FIRST_KIND = START
+LAST_KIND = PROBED
+
+LOG_LIMIT = 256 * 1024
+"""What one call may print, in bytes; the mark that follows is not counted."""
+
+LOG_MARK = b"\n[the log was cut here: 256 KB a call]\n"
+
+TEXT_LIMIT = 64 * 1024
+"""A traceback or reason, in bytes."""
+
+
+def pack(kind: int, call: int, head: bytes = b"", body: bytes = b"") -> bytes:
+    """One frame."""
+    return b"".join((HEADER.pack(MAGIC, kind, 0, call, len(head), len(body)), head, body))
