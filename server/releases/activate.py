@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -67,8 +67,9 @@ class BranchMove:
 class Activator:
     """Makes one release of a project live at a time."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, went_live: Callable[[Activation], None]) -> None:
         self._context = context
+        self._went_live = went_live
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def deploy(
@@ -115,6 +116,21 @@ class Activator:
             if expected is not None and current is not expected:
                 raise await self._live_moved(project, current)
             return await uninterrupted(self._go_back(project, repository, target, who, how, why, others))
+
+    async def reload(
+        self, project: Project, load: Callable[[], Awaitable[Serving]], *, expected: Serving
+    ) -> Serving:
+        """Serves the same release with other values: a secret or a name changed. What `load` makes is returned.
+
+        Raises LiveMoved when something else went live meanwhile: its start has the new values already.
+        """
+        async with self._locks[project.id]:
+            current = self._context.live.get(project.id)
+            if current is not expected:
+                raise await self._live_moved(project, current)
+            serving = await load()
+            self._serve(serving)
+            return serving
 
     async def _deploy(
         self,
@@ -191,7 +207,7 @@ class Activator:
             await _index(connection, project, replace(release, state=State.DONE), entry)
             if branch is not None and project.deploy_branch is None:
                 await projects.save(connection, replace(project, deploy_branch=branch.ref))
-        return Activation(serving, before, live_old, entry, switched_ms)
+        return self._done(Activation(serving, before, live_old, entry, switched_ms))
 
     async def _go_back(
         self,
@@ -231,7 +247,11 @@ class Activator:
         switched_ms = (time.perf_counter() - switch) * 1000
         async with context.store.writing() as connection:
             await history.add(connection, entry)
-        return Activation(target, before, live_old, entry, switched_ms)
+        return self._done(Activation(target, before, live_old, entry, switched_ms))
+
+    def _done(self, activation: Activation) -> Activation:
+        self._went_live(activation)
+        return activation
 
     def _serve(self, serving: Serving) -> None:
         self._context.live[serving.project.id] = serving

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 from clowdy.server.errors import Conflict
 from clowdy.server.git.refs import RefUpdate, transaction
@@ -19,6 +20,7 @@ from clowdy.server.store.projects import Project
 
 REF = "refs/notes/deploys"
 WRITER = "clowdy"
+SECRET = "secret"
 
 
 async def write_note(context: Context, project: Project, commit: str) -> None:
@@ -36,12 +38,24 @@ async def write_note(context: Context, project: Project, commit: str) -> None:
         for entry in reversed(entries)
     ]
     old = repository.ref(REF)
+    lines += [line for line in repository.read_note(old, commit).splitlines() if line.startswith(SECRET)]
     new = await asyncio.to_thread(_write, repository, old, commit, "\n".join(lines) + "\n", context.clock())
     try:
         await transaction(repository, [RefUpdate(REF, old, new)])
     except Conflict:
         # Two activations at once: the later one writes the same lines again.
         await write_note(context, project, commit)
+
+
+async def note_secret(context: Context, project: Project, commit: str, name: str, who: str, at: float) -> None:
+    """Adds to the note of the live commit that a secret's value changed; never the value."""
+    moment = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    repository = context.repositories.open(project.id)
+    kept = repository.read_note(repository.ref(REF), commit)
+    text = f"{kept}{SECRET} {name} changed {moment} by {who}\n"
+    old = repository.ref(REF)
+    new = await asyncio.to_thread(_write, repository, old, commit, text, at)
+    await transaction(repository, [RefUpdate(REF, old, new)])
 
 
 def _write(repository: Repository, old: str | None, commit: str, text: str, at: float) -> str:

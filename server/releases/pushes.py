@@ -15,7 +15,7 @@ from clowdy.server.git.hook_socket import PreReceive, ProcReceive, Say, Verdict
 from clowdy.server.git.quarantine import judge as judge_quarantine
 from clowdy.server.git.repos import Repository
 from clowdy.server.ids import new_id
-from clowdy.server.releases.commands import Options, parse_options, short
+from clowdy.server.releases.commands import LIVE, NULL, Options, parse_options, short
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import Pending, ProjectDesk
@@ -118,6 +118,14 @@ class PushDesk:
         async for line in push.log.follow():
             await say(line)
         return push.verdicts
+
+    async def deploy_again(self, push_id: str, commit: str) -> list[Verdict]:
+        """Deploys what the branch holds already, as a push of it to `live`: a repository was restored by hand."""
+        ticket = self._tickets[push_id]
+        ticket.reported = True
+        refs = [(NULL, commit, LIVE)]
+        call = ProcReceive(push_id=push_id, cwd=str(ticket.repository.path), refs=refs, options=(), atomic=False)
+        return await self.proc_receive(call, _unheard)
 
     def running(self, project_id: str) -> list[Push]:
         """The pushes of a project that are at work."""
@@ -224,6 +232,10 @@ class PushDesk:
 
 def _refuse(refs: Refs, reason: str) -> list[Verdict]:
     return [Verdict(ref, accepted=False, reason=reason) for _, _, ref in refs]
+
+
+async def _unheard(_: str) -> None:
+    """Nobody listens; the record keeps the output."""
 
 
 def describe(push: rows.Push) -> str:

@@ -1,0 +1,215 @@
+"""Everything that changes what a project serves, behind one door: pushes, rollbacks, secrets, projects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from clowdy.schema.text import printable
+from clowdy.server.errors import ClowdyError, Conflict, Invalid
+from clowdy.server.git.maintenance import maintain
+from clowdy.server.releases import notes, plans
+from clowdy.server.releases.activate import Activation, Activator
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.load import load
+from clowdy.server.releases.log import PushLog
+from clowdy.server.releases.projects import ProjectDesk
+from clowdy.server.releases.pushes import PushDesk
+from clowdy.server.releases.reconcile import Reconciled, rebuild, reconcile, reconcile_all
+from clowdy.server.releases.serving import Serving
+from clowdy.server.releases.targets import Target, target_of_text, what_served_before
+from clowdy.server.releases.turns import Turns
+from clowdy.server.releases.voice import Voice
+from clowdy.server.releases.work import PushWork
+from clowdy.server.store import audit, projects, pushes
+from clowdy.server.store.projects import Project
+from clowdy.server.store.pushes import Push
+
+SERVER = "clowdy"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rollback did, with the lines that a pusher would have read."""
+
+    release: int
+    commit: str
+    before: int | None
+    lines: tuple[str, ...]
+
+
+class Releases:
+    """The facade that the web, the command line and the git endpoint use."""
+
+    def __init__(self, context: Context, reserved: frozenset[str]) -> None:
+        self._context = context
+        self._turns = Turns()
+        self._activator = Activator(context, self._went_live)
+        self._background: set[asyncio.Task[None]] = set()
+        self.projects = ProjectDesk(context, reserved)
+        self.pushes = PushDesk(
+            context, self.projects, partial(PushWork, context, self._activator, self._turns)
+        )
+
+    async def start(self) -> list[Reconciled]:
+        """Loads what serves; what was interrupted is finished or undone before anything listens."""
+        async with self._context.store.writing() as connection:
+            await pushes.interrupt_running(connection)
+        results = await reconcile_all(self._context)
+        await self._keep()
+        for result in results:
+            if result.ahead is not None:
+                self._later(self._catch_up(result.project, result.ahead))
+        return results
+
+    async def stop(self) -> None:
+        """Ends pushes as `PushDesk.stop` says, and waits for what runs in the background."""
+        await self.pushes.stop()
+        if self._background:
+            _, late = await asyncio.wait(self._background, timeout=5)
+            for task in late:
+                task.cancel()
+
+    def live(self, project_id: str) -> Serving | None:
+        """What serves a project."""
+        return self._context.live.get(project_id)
+
+    async def rollback(self, project: Project, to: str | None, who: str, why: str = "") -> Outcome:
+        """Serves an earlier release; without `to` the one that served before. Raises Invalid or Conflict."""
+        context = self._context
+        repository = context.repositories.open(project.id)
+        before = context.live.get(project.id)
+        if to is None:
+            release = await what_served_before(context, project.id)
+            target = Target(release.commit, release)
+        else:
+            target = await target_of_text(context, project.id, repository, to)
+        if target.release is None:
+            raise Invalid(f"{target.commit[:7]} was never live: git push clowdy {target.commit[:7]}:live deploys it")
+        serving = await load(context, project, repository, target.release.record, target.release.tag or "")
+        missing = [text for text in serving.problems.values() if text.startswith("secret ")]
+        if missing:
+            raise Invalid(missing[0])
+        log = PushLog()
+        voice = Voice(log, as_json=False, redact=lambda text: context.redact(project.id, text))
+        voice.plan(await plans.rollback_plan(context, repository, before, serving))
+        activation = await self._activator.go_back(
+            project, repository, serving, who=who, how="rollback", why=printable(why, 200), expected=before
+        )
+        voice.switched(activation, context.urls(project))
+        return Outcome(
+            serving.number,
+            serving.record.commit,
+            before.number if before else None,
+            tuple(log.text().splitlines()),
+        )
+
+    async def cancel(self, project: Project, push_id: str | None, who: str) -> Push:
+        """Stops the running push of a project, or the one named."""
+        return await self.pushes.cancel(project, push_id, who)
+
+    def declared_secrets(self, project_id: str) -> frozenset[str]:
+        """The secrets that the live release declares."""
+        serving = self._context.live.get(project_id)
+        return serving.manifest.secret_names if serving else frozenset()
+
+    async def secret_changed(self, project: Project, name: str, who: str, *, removed: bool = False) -> int:
+        """Replaces the instances that have the old value; returns how many functions are concerned.
+
+        No release is made: running calls finish with the old value, the next ones get the new.
+        """
+        context = self._context
+        now = context.clock()
+        async with context.store.writing() as connection:
+            await audit.add(
+                connection, who, "secret removed" if removed else "secret set", project.id, name, now
+            )
+        before = context.live.get(project.id)
+        if before is None or name not in before.manifest.secret_names:
+            return 0
+        repository = context.repositories.open(project.id)
+        old_keys = {application.key for application in before.applications.values()}
+        serving = await self._activator.reload(
+            project, lambda: load(context, project, repository, before.record, before.tag), expected=before
+        )
+        new_keys = {application.key for application in serving.applications.values()}
+        await context.pool.retire(old_keys - new_keys)
+        await self._keep()
+        self._later(notes.note_secret(context, project, serving.record.commit, name, who, now))
+        return len(old_keys - new_keys)
+
+    async def renamed(self, project: Project) -> None:
+        """A project has other names now: what serves it learns them."""
+        before = self._context.live.get(project.id)
+        if before is not None:
+            repository = self._context.repositories.open(project.id)
+            await self._activator.reload(
+                project, lambda: load(self._context, project, repository, before.record, before.tag), expected=before
+            )
+
+    async def restored(self, project: Project) -> None:
+        """A project came back: what served it serves again."""
+        await reconcile(self._context, project)
+        await self._keep()
+
+    async def rebuild(self) -> list[str]:
+        """The database of projects and releases anew from git alone, then what serves."""
+        lines = await rebuild(self._context, self._context.repositories.every())
+        await reconcile_all(self._context)
+        await self._keep()
+        return lines
+
+    async def maintain(self) -> None:
+        """Nightly, for each project in its turn: repack and prune; removes what was deleted 30 days ago."""
+        async with self._context.store.reading() as connection:
+            every = await projects.every(connection)
+        for project in every:
+            async with self._turns.turn(project.id, "maintenance", _silently):
+                try:
+                    await maintain(self._context.repositories.open(project.id))
+                except ClowdyError as error:
+                    self._context.report(f"maintenance of {project.name}", error)
+        await self.projects.purge()
+
+    def _went_live(self, activation: Activation) -> None:
+        project, commit = activation.serving.project, activation.serving.record.commit
+        self._later(self._keep())
+        self._later(notes.write_note(self._context, project, commit))
+
+    async def _keep(self) -> None:
+        await self._context.pool.keep(
+            [
+                application
+                for serving in self._context.live.values()
+                for application in serving.applications.values()
+                if application.min_warm
+            ]
+        )
+
+    async def _catch_up(self, project: Project, commit: str) -> None:
+        """A deploy branch ahead of its releases is deployed as its push would have been."""
+        repository = self._context.repositories.open(project.id)
+        ticket = self.pushes.open(SERVER, repository, project, None)
+        try:
+            await self.pushes.deploy_again(ticket, commit)
+        except (ClowdyError, Conflict) as error:
+            self._context.report(f"{project.name} has {commit[:7]} without a release", error)
+        finally:
+            await self.pushes.close(ticket)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._context.report("background work of releases", error)
+
+
+async def _silently(_: str) -> None:
+    """Maintenance waits without telling anyone."""
