@@ -1,0 +1,225 @@
+"""What Python files contain, asked of a resident child: hostile text is never parsed in the server's process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from clowdy.hooks.tree import Entry
+
+FILE_BYTES = 1024 * 1024
+PUSH_SECONDS = 10.0
+START_SECONDS = 10.0
+ANSWER_BYTES = 32 * 1024 * 1024
+REMEMBERED_FILES = 2048
+REMEMBERED_NAMES = 500
+
+_WORKER = Path(__file__).with_name("syntax_worker.py")
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file that is Python. `names` are all that its module can bind, `defined` its functions and classes in order.
+
+    `dynamic` means that it may bind others: a star import, a module `__getattr__`, `globals()`, `exec`.
+    """
+
+    names: tuple[str, ...]
+    defined: tuple[str, ...] = ()
+    dynamic: bool = False
+
+    def binds(self, name: str) -> bool:
+        """Whether an attribute `name` can be there after the import."""
+        return self.dynamic or name in self.names
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A file that is not Python, at one place; without a `source` line where the whole file is meant."""
+
+    line: int
+    column: int
+    message: str
+    source: str = ""
+    length: int = 1
+
+
+class SyntaxUnavailable(Exception):
+    """The Python that checks syntax cannot be started; the message says which and why."""
+
+
+Read = Callable[[Entry], bytes]
+
+
+class SyntaxOracle(Protocol):
+    """Who knows what Python files contain."""
+
+    async def inspect(self, files: Sequence[Entry], read: Read) -> dict[str, FileFacts | FileProblem]:
+        """By path. `read` blocks and is called in a thread. Files after one that used up the time are missing."""
+        ...
+
+
+class SyntaxChild:
+    """One warm child under limits of memory and time, replaced when a file was too much for it.
+
+    `open` and `inspect` start processes and so belong to the event loop of the main thread. What a blob contains is
+    remembered, so a push costs the files that it changed.
+    """
+
+    def __init__(self, python: str = sys.executable, *, seconds: float = PUSH_SECONDS) -> None:
+        self._python = python
+        self._seconds = seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+        self._facts: OrderedDict[str, FileFacts] = OrderedDict()
+        self.version = ""
+        """The version of the Python that judges, `3.11.2`; known after `open`."""
+
+    async def open(self) -> None:
+        """Starts the child; raises SyntaxUnavailable."""
+        async with self._lock:
+            await self._start()
+
+    async def close(self) -> None:
+        """Ends the child."""
+        async with self._lock:
+            await self._stop()
+
+    async def __aenter__(self) -> SyntaxChild:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def inspect(self, files: Sequence[Entry], read: Read) -> dict[str, FileFacts | FileProblem]:
+        """What each file contains, by path: facts, or its first problem.
+
+        All files of a call share one time limit; those after the file that used it up are missing.
+        """
+        results: dict[str, FileFacts | FileProblem] = {}
+        unknown: list[Entry] = []
+        for entry in files:
+            known = self._facts.get(entry.id) if entry.id else None
+            if known is None:
+                unknown.append(entry)
+            else:
+                self._facts.move_to_end(entry.id)
+                results[entry.path] = known
+        if unknown:
+            async with self._lock:
+                deadline = time.monotonic() + self._seconds
+                for entry in unknown:
+                    result = await self._inspect(await asyncio.to_thread(read, entry), deadline)
+                    results[entry.path] = result
+                    self._remember(entry, result)
+                    if time.monotonic() >= deadline:
+                        break
+        return results
+
+    async def _inspect(self, content: bytes, deadline: float) -> FileFacts | FileProblem:
+        # Twice, since the child may have been ended by other hands while it was idle.
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+                    answer = await self._ask(content)
+            except TimeoutError:
+                await self._stop()
+                return FileProblem(1, 1, f"takes longer to read than the {self._seconds:g} s that a push has")
+            except (OSError, EOFError):
+                await self._stop()
+            except BaseException:
+                # Its answer would be taken for that of the next file.
+                await self._stop()
+                raise
+            else:
+                if "too_much" not in answer:
+                    return _result(answer)
+                await self._stop()
+                break
+        return FileProblem(1, 1, "is too large or too deeply nested to be read")
+
+    async def _ask(self, content: bytes) -> dict[str, Any]:
+        process = self._process or await self._start()
+        assert process.stdin is not None
+        process.stdin.write(len(content).to_bytes(4, "big") + content)
+        await process.stdin.drain()
+        return await _answer(process)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        if self._process is not None:
+            return self._process
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._python,
+                "-IS",
+                os.fspath(_WORKER),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SyntaxUnavailable(f"{self._python} cannot be started: {error.strerror}") from error
+        self._process = process
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                self.version = str((await _answer(process))["python"])
+        except (OSError, EOFError, TimeoutError) as error:
+            await self._stop()
+            raise SyntaxUnavailable(f"{self._python} does not run {_WORKER.name}") from error
+        except BaseException:
+            await self._stop()
+            raise
+        return process
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+    def _remember(self, entry: Entry, result: FileFacts | FileProblem) -> None:
+        if entry.id and isinstance(result, FileFacts) and len(result.names) <= REMEMBERED_NAMES:
+            self._facts[entry.id] = result
+            while len(self._facts) > REMEMBERED_FILES:
+                self._facts.popitem(last=False)
+
+
+async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """The child's next frame; raises EOFError when it is gone."""
+    assert process.stdout is not None
+    size = int.from_bytes(await process.stdout.readexactly(4), "big")
+    if size > ANSWER_BYTES:
+        raise EOFError
+    content: dict[str, Any] = json.loads(await process.stdout.readexactly(size))
+    return content
+
+
+def _result(answer: dict[str, Any]) -> FileFacts | FileProblem:
+    if "message" in answer:
+        return FileProblem(**answer)
+    return FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]))
+
+
+def inspect_now(files: Sequence[Entry], read: Read, python: str = sys.executable) -> dict[str, FileFacts | FileProblem]:
+    """The same for a program without an event loop: a child for this call alone."""
+
+    async def run() -> dict[str, FileFacts | FileProblem]:
+        async with SyntaxChild(python) as child:
+            return await child.inspect(files, read)
+
+    return asyncio.run(run())
