@@ -1,0 +1,584 @@
+"""Which instance answers a call: lease, start, wait, evict, reap. The same for every driver.
+
+A warm call is two calls of plain functions, `lease` and `release`: no task, no lock, no await. Everything else
+happens when no instance is free. Starts belong to the version, not to the caller who caused them: a caller who
+leaves leaves a warm instance behind, and each end of a start gives a result to those who wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from clowdy.runtimes.api import (
+    MEBIBYTE,
+    Application,
+    Driver,
+    DriverUnavailable,
+    Exit,
+    Handler,
+    Instance,
+    Ready,
+    StartFailed,
+    StartReason,
+    kind_of,
+)
+from clowdy.runtimes.budget import STANDBY_BYTES, Budget
+from clowdy.runtimes.clock import Clock, LoopClock, Timer, within
+from clowdy.runtimes.fleet import Fleet, Lease, Slot, Waiter, again
+from clowdy.runtimes.standby import Standbys
+from clowdy.runtimes.tasks import Tasks
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 10.0
+"""What a cold start may take."""
+
+TRIAL_SECONDS = 30.0
+"""What a start may take in a push."""
+
+TRIALS_AT_ONCE = 4
+STARTS_AT_ONCE = 8
+TICK_SECONDS = 5.0
+GUARD_SECONDS = 1.0
+
+YOUNG_SECONDS = 10.0
+"""An idle instance that dies younger than this counts as one that does not stay up."""
+
+
+class NotServed(Exception):
+    """A caller gets no instance. `retry_after` says in how many seconds it may be worth another try."""
+
+    retry_after = 1
+
+
+class Busy(NotServed):
+    """All instances of the function stayed busy, or too many callers wait for one already."""
+
+
+class NoMemory(NotServed):
+    """The memory budget stayed full."""
+
+    retry_after = 5
+
+
+class Withdrawn(NotServed):
+    """The function was removed, or the server is stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """How badly an instance is wanted: how long it may take to start, until when it waits for memory, and whether
+    idle instances that `min_warm` keeps may go for it."""
+
+    seconds: float
+    waits: Callable[[], bool]
+    over_warm: bool = True
+
+
+class Pool:
+    """The instances of every function, under one memory budget."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        budget_bytes: int,
+        standbys: int = 1,
+        idle_seconds: float = 300.0,
+        wait_seconds: float = 10.0,
+        waiters: int = 100,
+        start_seconds: float = START_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self.driver = driver
+        self.unavailable: DriverUnavailable | None = None
+        self._clock = clock or LoopClock()
+        self._now = self._clock.now
+        self._idle_seconds = idle_seconds
+        self._wait_seconds = wait_seconds
+        self._waiters = waiters
+        self._start_seconds = start_seconds
+        self._tasks = Tasks()
+        self._budget = Budget(budget_bytes)
+        self._standbys = Standbys(
+            driver, self._budget, self._clock, self._tasks, plain=standbys, calm=lambda: self._starts == 0
+        )
+        self._fleets: dict[str, Fleet] = {}
+        self._slots: dict[str, Slot] = {}
+        self._live: dict[str, dict[str, Application]] = {}
+        self._starts = 0
+        self._start_gate = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._trial_gate = asyncio.Semaphore(TRIALS_AT_ONCE)
+        self._tick: Timer | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Opens the driver and begins to keep standbys. A driver that cannot run is `unavailable`, not an error."""
+        try:
+            await self.driver.open()
+        except DriverUnavailable as error:
+            self.unavailable = error
+            return
+        self._standbys.open()
+        self._next_tick()
+
+    async def close(self) -> None:
+        """Ends every instance; who waits gets Withdrawn."""
+        self._closed = True
+        if self._tick is not None:
+            self._tick.cancel()
+        for fleet in tuple(self._fleets.values()):
+            fleet.fail(len(fleet.waiters), Withdrawn("the server is stopping"))
+        self._standbys.close()
+        await self._tasks.close()
+        await self.driver.close()
+
+    # The warm path.
+
+    def lease(self, application: Application) -> Instance | None:
+        """An instance for one call, at once, or None: then `acquire` waits for one. Give it back with `release`."""
+        fleet = self._fleets.get(application.key)
+        if fleet is None:
+            return None
+        slot = fleet.take(self._now())
+        return None if slot is None else slot.instance
+
+    def release(self, instance: Instance) -> None:
+        """The call is over. Harmless for an instance that is gone."""
+        slot = self._slots.get(instance.id)
+        if slot is None:
+            return
+        slot.leases -= 1
+        slot.last_used = self._now()
+        if slot.ending or not instance.alive:
+            return
+        fleet = slot.fleet
+        if fleet.waiters:
+            fleet.hand_over(slot, cold=False)
+        if slot.leases < fleet.application.parallel:
+            fleet.add_free(slot)
+        if slot.leases == 0:
+            if fleet.retired:
+                self._end_soon(slot)
+            elif self._budget.awaited:
+                self._budget.changed()
+
+    # The cold path.
+
+    async def acquire(self, application: Application) -> Lease:
+        """An instance for one call, started or waited for if need be.
+
+        Raises Busy, NoMemory, StartFailed, DriverUnavailable or Withdrawn, at the latest when the time for waiting
+        and that of a start are over. Cancelling it loses nothing.
+        """
+        if (instance := self.lease(application)) is not None:
+            return Lease(instance, cold=False)
+        self._refuse_if_down()
+        fleet = self._fleet(application)
+        if fleet.error is not None and not fleet.size and fleet.start_backoff.blocked(self._now()):
+            raise again(fleet.error)
+        if len(fleet.waiters) >= self._waiters:
+            raise Busy(f"{len(fleet.waiters)} callers wait for {application.function} already")
+        waiter = Waiter(asyncio.get_running_loop().create_future())
+        waiter.timer = self._clock.call_later(self._wait_seconds, partial(self._waited, fleet, waiter))
+        fleet.waiters.append(waiter)
+        self._grow(fleet)
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
+                self.release(waiter.future.result().instance)
+            raise
+        finally:
+            self._leave(fleet, waiter)
+
+    def _leave(self, fleet: Fleet, waiter: Waiter) -> None:
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        if waiter in fleet.waiters:
+            fleet.waiters.remove(waiter)
+            # A start that waits for memory on behalf of nobody gives up.
+            self._budget.changed()
+
+    def _refuse_if_down(self) -> None:
+        if self._closed:
+            raise Withdrawn("the server is stopping")
+        if self.unavailable is not None:
+            raise again(self.unavailable)
+
+    def _fleet(self, application: Application) -> Fleet:
+        fleet = self._fleets.get(application.key)
+        if fleet is None:
+            fleet = self._fleets[application.key] = Fleet(application)
+            fleet.live = application.key in self._live.get(application.project_id, ())
+        return fleet
+
+    def _waited(self, fleet: Fleet, waiter: Waiter) -> None:
+        """The caller's time is over. One whose instance is just starting is given the time of a start besides."""
+        if waiter.future.done():
+            return
+        loading = (fleet.starting - fleet.short) * fleet.application.parallel
+        if not waiter.patient and fleet.waiters.index(waiter) < loading:
+            waiter.patient = True
+            waiter.timer = self._clock.call_later(2 * self._start_seconds, partial(self._waited, fleet, waiter))
+            return
+        function = fleet.application.function
+        if fleet.short:
+            error: Exception = NoMemory(f"no memory for another instance of {function}")
+        elif fleet.slots:
+            error = Busy(f"all instances of {function} are busy")
+        else:
+            error = fleet.error or StartFailed(StartReason.TIMEOUT, f"{function} did not start in time")
+        waiter.future.set_exception(again(error))
+        self._leave(fleet, waiter)
+
+    def _grow(self, fleet: Fleet) -> None:
+        """Starts as many instances as callers need and `concurrency` allows."""
+        application = fleet.application
+        while len(fleet.waiters) > fleet.starting * application.parallel and fleet.size < application.concurrency:
+            self._start(fleet, Want(self._start_seconds, lambda: bool(fleet.waiters)))
+
+    def _start(self, fleet: Fleet, want: Want) -> None:
+        fleet.starting += 1
+        self._starts += 1
+        task = self._tasks.spawn(self._bring_up(fleet, want), (StartFailed, DriverUnavailable, NoMemory))
+        fleet.starts.add(task)
+        task.add_done_callback(partial(self._started, fleet))
+
+    def _started(self, fleet: Fleet, task: asyncio.Task[Slot]) -> None:
+        """However a start ends: what it was for is told."""
+        fleet.starts.discard(task)
+        fleet.starting -= 1
+        self._starts -= 1
+        if self._closed:
+            return
+        if not task.cancelled():
+            error = task.exception()
+            if error is None:
+                self._join(fleet, task.result(), cold=True)
+            elif not isinstance(error, NoMemory):
+                self._not_started(fleet, error)
+        self._grow_for_late_callers(fleet, task)
+        self._standbys.refill()
+
+    def _grow_for_late_callers(self, fleet: Fleet, task: asyncio.Task[Slot]) -> None:
+        """Callers who came while a start was given up, and counted on it, get one of their own."""
+        if task.cancelled() or isinstance(task.exception(), NoMemory):
+            self._grow(fleet)
+
+    def _join(self, fleet: Fleet, slot: Slot, *, cold: bool) -> None:
+        """A new instance takes its first calls."""
+        fleet.start_backoff.worked()
+        fleet.error = None
+        fleet.hand_over(slot, cold=cold)
+        if slot.leases < fleet.application.parallel:
+            fleet.add_free(slot)
+        if slot.leases == 0 and fleet.retired:
+            self._end_soon(slot)
+
+    def _not_started(self, fleet: Fleet, error: BaseException) -> None:
+        """The callers for whom a start failed are told, unless there is an instance left that can serve them."""
+        if not isinstance(error, StartFailed | DriverUnavailable):
+            error = StartFailed(StartReason.RUNTIME, f"the runtime failed: {error!r}")
+        fleet.error = error
+        fleet.start_backoff.failed(self._now())
+        if not fleet.slots:
+            fleet.fail(fleet.application.parallel if fleet.starting else len(fleet.waiters), error)
+
+    async def _bring_up(self, fleet: Fleet, want: Want) -> Slot:
+        """A new instance of the fleet's version, counted and watched, but without a call yet."""
+        instance, ready = await self._with_instance(
+            fleet, want, lambda instance: instance.take(fleet.application, want.seconds)
+        )
+        if not instance.alive:
+            self._tasks.spawn(self._end(instance, fleet.application.limits.memory_bytes))
+            raise StartFailed(StartReason.CRASHED, "the instance ended as soon as it had started", log=ready.log)
+        now = self._now()
+        slot = Slot(instance, fleet, ready, born=now, last_used=now)
+        instance.on_exit = self._ended
+        self._slots[instance.id] = slot
+        fleet.slots.add(slot)
+        return slot
+
+    async def _with_instance(
+        self, fleet: Fleet, want: Want, use: Callable[[Instance], Coroutine[Any, Any, Result]]
+    ) -> tuple[Instance, Result]:
+        """An empty instance with memory for the fleet's version, and the result of `use`; dead if that fails."""
+        application = fleet.application
+        kind = kind_of(application)
+        instance = self._standbys.take(kind)
+        counted = STANDBY_BYTES if instance is not None else 0
+        try:
+            await self._make_room(fleet, application.limits.memory_bytes - counted, want)
+            counted = application.limits.memory_bytes
+            if instance is None or not instance.alive:
+                async with self._start_gate:
+                    instance = await within(self._clock, self._start_seconds, self.driver.start(kind))
+            # The instance keeps this time itself; the pool's own only guards against one that does not.
+            result = await within(self._clock, want.seconds + GUARD_SECONDS, use(instance))
+        except TimeoutError:
+            self._tasks.spawn(self._end(instance, counted))
+            raise StartFailed(StartReason.TIMEOUT, f"not started after {want.seconds:g} s") from None
+        except BaseException:
+            self._tasks.spawn(self._end(instance, counted))
+            raise
+        return instance, result
+
+    # Memory.
+
+    async def _make_room(self, fleet: Fleet, size: int, want: Want) -> None:
+        """Counts `size` bytes, ending what may go; waits as long as the caller does, then raises NoMemory."""
+        while not self._budget.take(size):
+            if victims := self._evict(size - self._budget.room, over_warm=want.over_warm):
+                await asyncio.wait(victims)
+            elif want.waits():
+                fleet.short += 1
+                try:
+                    await self._budget.wait()
+                finally:
+                    fleet.short -= 1
+            else:
+                raise NoMemory(f"no memory for another instance of {fleet.application.function}")
+
+    def _evict(self, size: int, *, over_warm: bool) -> list[asyncio.Task[None]]:
+        """Ends what may go for `size` bytes, as far as that reaches: standbys, then idle instances.
+
+        Of those first the ones that no longer serve, then the least recently used, `min_warm` last.
+        """
+        victims = [self._tasks.spawn(self._end(standby, STANDBY_BYTES)) for standby in self._standbys.evict(size)]
+        size -= STANDBY_BYTES * len(victims)
+        for slot in self._idle(over_warm=over_warm) if size > 0 else ():
+            victims.append(self._end_soon(slot))
+            size -= slot.fleet.application.limits.memory_bytes
+            if size <= 0:
+                break
+        return victims
+
+    def _idle(self, *, over_warm: bool) -> list[Slot]:
+        """Idle instances in the order in which they may go."""
+        idle = [slot for slot in self._slots.values() if not (slot.leases or slot.ending)]
+        idle.sort(key=lambda slot: (slot.fleet.live, slot.last_used))
+        spare = {slot.fleet: slot.fleet.spare for slot in idle}
+        first: list[Slot] = []
+        last: list[Slot] = []
+        for slot in idle:
+            (first if spare[slot.fleet] > 0 else last).append(slot)
+            spare[slot.fleet] -= 1
+        return first + last if over_warm else first
+
+    # Ends.
+
+    def _end_soon(self, slot: Slot) -> asyncio.Task[None]:
+        """Ends one instance; it takes no more calls from now on."""
+        slot.ending = True
+        slot.fleet.remove_free(slot)
+        return self._tasks.spawn(self._end_slot(slot))
+
+    async def _end_slot(self, slot: Slot) -> None:
+        try:
+            await slot.instance.kill()
+        finally:
+            self._forget(slot)
+
+    async def _end(self, instance: Instance | None, counted: int) -> None:
+        """Ends an instance that serves no version, and gives back what it was counted with."""
+        try:
+            if instance is not None:
+                await instance.kill()
+        finally:
+            self._budget.give(counted)
+
+    def _ended(self, instance: Instance, reason: Exit) -> None:
+        """An instance is gone, whoever ended it."""
+        slot = self._slots.get(instance.id)
+        if slot is None:
+            return
+        fleet = slot.fleet
+        if not (slot.ending or slot.leases):
+            log.info("an idle instance of %s ended: %s", fleet.application.function, reason.text)
+            if self._now() - slot.born < YOUNG_SECONDS:
+                fleet.warm_backoff.failed(self._now())
+        self._forget(slot)
+
+    def _forget(self, slot: Slot) -> None:
+        if self._slots.pop(slot.instance.id, None) is None:
+            return
+        asked_for = slot.ending
+        slot.ending = True
+        fleet = slot.fleet
+        fleet.remove_free(slot)
+        fleet.slots.discard(slot)
+        self._budget.give(fleet.application.limits.memory_bytes)
+        if self._closed:
+            return
+        self._grow(fleet)
+        if not asked_for:
+            # One that was ended to make room would take that room again: it comes back with the next tick.
+            self._keep_warm(fleet)
+
+    # What serves.
+
+    def keep(self, project_id: str, applications: Iterable[Application]) -> None:
+        """`applications` are what serves in the project from now on: their `min_warm` holds.
+
+        Instances of others stay until they are reaped, so that going back finds them warm, but go first when
+        memory is short.
+        """
+        live = {application.key: application for application in applications}
+        self._live[project_id] = live
+        for fleet in self._of_project(project_id):
+            fleet.live = fleet.application.key in live
+            fleet.retired = fleet.retired and not fleet.live
+        for key, application in live.items():
+            if application.min_warm or key in self._fleets:
+                fleet = self._fleet(application)
+                fleet.application = application
+                self._keep_warm(fleet)
+
+    def replace(self, project_id: str, applications: Iterable[Application]) -> int:
+        """Like `keep`, for new values of secrets: all other instances end as soon as they are idle. Says how many."""
+        self.keep(project_id, applications)
+        replaced = 0
+        for fleet in self._of_project(project_id):
+            if not fleet.live:
+                fleet.retired = True
+                replaced += len(fleet.slots)
+                for slot in [slot for slot in fleet.slots if not (slot.leases or slot.ending)]:
+                    self._end_soon(slot)
+        return replaced
+
+    async def withdraw(self, project_id: str) -> None:
+        """Ends every instance of a project at once, running calls included, and returns when they are gone."""
+        self._live.pop(project_id, None)
+        ends = []
+        for fleet in self._of_project(project_id):
+            fleet.live = False
+            fleet.retired = True
+            fleet.fail(len(fleet.waiters), Withdrawn("the project was deleted"))
+            for start in fleet.starts:
+                start.cancel()
+            ends += [self._end_soon(slot) for slot in fleet.slots if not slot.ending]
+        if ends:
+            await asyncio.wait(ends)
+
+    def _of_project(self, project_id: str) -> Collection[Fleet]:
+        return [fleet for fleet in self._fleets.values() if fleet.application.project_id == project_id]
+
+    def _keep_warm(self, fleet: Fleet) -> None:
+        """Starts what is missing of `min_warm`; not again at once when it does not stay up."""
+        application = fleet.application
+        now = self._now()
+        if not fleet.live or self._closed or self.unavailable is not None or self._budget.awaited:
+            return
+        if fleet.warm_backoff.blocked(now) or fleet.start_backoff.blocked(now):
+            return
+        while fleet.size < min(application.min_warm, application.concurrency):
+            self._start(fleet, Want(self._start_seconds, lambda: False, over_warm=False))
+
+    # Trials.
+
+    async def start_first(self, application: Application, seconds: float = TRIAL_SECONDS) -> Ready:
+        """A trial: starts an instance, which stays as the version's first warm one. Raises as `acquire` does."""
+        self._refuse_if_down()
+        fleet = self._fleet(application)
+        if fleet.slots:
+            return next(iter(fleet.slots)).ready
+        with self._trying(fleet):
+            async with self._trial_gate:
+                slot = await self._bring_up(fleet, Want(seconds, self._patience()))
+            self._join(fleet, slot, cold=False)
+        return slot.ready
+
+    async def probe(
+        self, application: Application, handlers: Sequence[Handler], seconds: float = TRIAL_SECONDS
+    ) -> list[Ready | StartFailed]:
+        """A trial of several handlers that share everything else, in one instance that ends with it.
+
+        One result for each; `seconds` is what each may take. Raises NoMemory, StartFailed or DriverUnavailable.
+        """
+        self._refuse_if_down()
+        fleet = Fleet(application)
+        with self._trying(fleet):
+            async with self._trial_gate:
+                instance, results = await self._with_instance(
+                    fleet,
+                    Want(seconds * len(handlers), self._patience()),
+                    lambda instance: instance.probe(application, handlers, seconds),
+                )
+                await asyncio.shield(self._tasks.spawn(self._end(instance, application.limits.memory_bytes)))
+        return results
+
+    @contextlib.contextmanager
+    def _trying(self, fleet: Fleet) -> Iterator[None]:
+        """A push waits for a start of `fleet`, which callers may count on as well."""
+        fleet.starting += 1
+        self._starts += 1
+        try:
+            yield
+        finally:
+            fleet.starting -= 1
+            self._starts -= 1
+            if not self._closed:
+                self._grow(fleet)
+                self._standbys.refill()
+
+    def _patience(self) -> Callable[[], bool]:
+        """True until the time for waiting is over."""
+        end = self._now() + self._wait_seconds
+        self._clock.call_later(self._wait_seconds, self._budget.changed)
+        return lambda: self._now() < end
+
+    # Time.
+
+    def _next_tick(self) -> None:
+        def tick() -> None:
+            self._next_tick()
+            self.reap()
+
+        self._tick = self._clock.call_later(TICK_SECONDS, tick)
+
+    def reap(self) -> None:
+        """Ends what was idle for too long, keeps `min_warm` and standbys up, forgets what is over."""
+        now = self._now()
+        for standby in self._standbys.expire():
+            self._tasks.spawn(self._end(standby, STANDBY_BYTES))
+        for key, fleet in tuple(self._fleets.items()):
+            spare = fleet.spare
+            for slot in sorted(fleet.slots, key=lambda slot: slot.last_used):
+                if spare > 0 and not (slot.leases or slot.ending) and now - slot.last_used >= self._idle_seconds:
+                    spare -= 1
+                    self._end_soon(slot)
+            if fleet.slots and all(now - slot.born >= YOUNG_SECONDS for slot in fleet.slots):
+                fleet.warm_backoff.worked()
+            self._keep_warm(fleet)
+            wanted = fleet.size or fleet.waiters or (fleet.live and fleet.application.min_warm)
+            if not wanted and fleet.start_backoff.forgotten(now, self._idle_seconds):
+                del self._fleets[key]
+        self._standbys.refill()
+
+    def stats(self) -> dict[str, Any]:
+        """What the pages and the API show: instances in all and by version, standbys, memory in bytes.
+
+        `max` is how many instances of the default size the budget has room for.
+        """
+        by_key = Counter(
+            f"{slot.fleet.application.project}/{slot.fleet.application.function} v{slot.fleet.application.version}"
+            for slot in self._slots.values()
+        )
+        return {
+            "total": len(self._slots),
+            "max": self._budget.limit // (128 * MEBIBYTE),
+            "by_key": dict(sorted(by_key.items())),
+            "standbys": self._standbys.count,
+            "budget": self._budget.limit,
+            "used": self._budget.used,
+        }

@@ -1,0 +1,236 @@
+"""A driver whose instances are Python objects: exact, instant, and as strict as the real ones are.
+
+`behaviours` maps a function's name to what its handler does; a start or a call that is held goes on when the test
+says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from clowdy.runtimes.api import (
+    Application,
+    Call,
+    Code,
+    CodeFile,
+    DriverUnavailable,
+    Exit,
+    FailureCode,
+    Handler,
+    Instance,
+    Kind,
+    Limits,
+    Network,
+    Promise,
+    Ready,
+    Shape,
+    StartFailed,
+    StartReason,
+)
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What a function does: `fails` at its start, `held` there until set, answers `answer(body)`."""
+
+    fails: StartFailed | None = None
+    held: asyncio.Event | None = None
+    broken: bool = False
+    dies_at_once: bool = False
+    answer: Callable[[bytes], bytes] = field(default=lambda body: body)
+
+
+@dataclass(slots=True)
+class MemoryDriver:
+    """Implements `clowdy.runtimes.api.Driver`."""
+
+    name: str = "memory"
+    python: str = "3.11.2"
+    promises: frozenset[Promise] = frozenset()
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    instances: list[MemoryInstance] = field(default_factory=list)
+    unavailable: str = ""
+    gate: asyncio.Event | None = None
+    starting: int = 0
+    most_starting: int = 0
+    started: int = 0
+    is_open: bool = False
+
+    async def open(self) -> None:
+        if self.unavailable:
+            raise DriverUnavailable(self.unavailable)
+        self.is_open = True
+
+    async def start(self, kind: Kind) -> MemoryInstance:
+        self.starting += 1
+        self.most_starting = max(self.most_starting, self.starting)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.starting -= 1
+        if self.unavailable:
+            raise DriverUnavailable(self.unavailable)
+        self.started += 1
+        instance = MemoryInstance(self, f"memory-{self.started}", kind)
+        self.instances.append(instance)
+        return instance
+
+    async def close(self) -> None:
+        for instance in self.living():
+            await instance.kill()
+
+    def living(self) -> list[MemoryInstance]:
+        """The instances that are there, standbys too."""
+        return [instance for instance in self.instances if instance.alive]
+
+    def serving(self, function: str) -> list[MemoryInstance]:
+        """The instances of a function that are there."""
+        return [one for one in self.living() if one.application is not None and one.application.function == function]
+
+    def memory(self) -> int:
+        """What the living instances count for."""
+        return sum(
+            16 * MEBIBYTE if instance.application is None else instance.application.limits.memory_bytes
+            for instance in self.living()
+        )
+
+
+class MemoryInstance:
+    """Implements `clowdy.runtimes.api.Instance`."""
+
+    def __init__(self, driver: MemoryDriver, id: str, kind: Kind) -> None:
+        self._driver = driver
+        self.id = id
+        self.kind = kind
+        self.application: Application | None = None
+        self.alive = True
+        self.throttled = False
+        self.calls: dict[int, Call] = {}
+        self.on_exit: Callable[[Instance, Exit], None] | None = None
+        self._ids = count(1)
+
+    @property
+    def busy(self) -> int:
+        return len(self.calls)
+
+    async def take(self, application: Application, timeout_seconds: float) -> Ready:
+        assert self.application is None, "an instance is never taken twice"
+        assert self.alive
+        self.application = application
+        behaviour = self._driver.behaviours.get(application.function, Behaviour())
+        if behaviour.held is not None:
+            await behaviour.held.wait()
+        if behaviour.fails is not None:
+            await self.kill()
+            raise behaviour.fails
+        if behaviour.broken:
+            raise RuntimeError("a bug in the driver")
+        if behaviour.dies_at_once:
+            await self.kill()
+        return Ready(Shape.HANDLER, 1.0, "started")
+
+    async def probe(
+        self, application: Application, handlers: Sequence[Handler], timeout_seconds: float
+    ) -> list[Ready | StartFailed]:
+        self.application = application
+        results: list[Ready | StartFailed] = []
+        for handler in handlers:
+            behaviour = self._driver.behaviours.get(handler.attribute, Behaviour())
+            if behaviour.held is not None:
+                await behaviour.held.wait()
+            results.append(behaviour.fails or Ready(Shape.HANDLER, 1.0))
+        await self.kill()
+        return results
+
+    def call(self, call: Call) -> int:
+        assert self.alive
+        assert self.application is not None
+        assert len(self.calls) < self.application.parallel
+        number = next(self._ids)
+        self.calls[number] = call
+        return number
+
+    def answer(self) -> None:
+        """The oldest call gets its answer."""
+        assert self.application is not None
+        call = self.calls.pop(min(self.calls))
+        behaviour = self._driver.behaviours.get(self.application.function, Behaviour())
+        call.sink.result(b"", behaviour.answer(call.body))
+
+    def cancel(self, call_id: int) -> None:
+        if self.calls.pop(call_id, None) is not None:
+            self.die("its client left")
+
+    async def kill(self) -> None:
+        if self.alive:
+            self.alive = False
+            await asyncio.sleep(0)
+            self._exit(Exit(None, "killed"))
+
+    def die(self, why: str = "it crashed") -> None:
+        """It ends without being asked to."""
+        if self.alive:
+            self.alive = False
+            self._exit(Exit(FailureCode.CRASHED, why))
+
+    def _exit(self, reason: Exit) -> None:
+        calls, self.calls = self.calls, {}
+        for call in calls.values():
+            call.sink.failed(FailureCode.CRASHED, reason.text)
+        if self.on_exit is not None:
+            self.on_exit(self, reason)
+
+
+class NoCode(Code):
+    """A tree without a file."""
+
+    id = "0" * 40
+
+    def files(self) -> Sequence[CodeFile]:
+        return ()
+
+    def read(self, blob: str) -> bytes:
+        raise KeyError(blob)
+
+
+def failing(text: str = "Traceback: boom") -> StartFailed:
+    return StartFailed(StartReason.EXCEPTION, text, log="printed")
+
+
+def application(
+    function: str = "hello",
+    *,
+    project: str = "shop",
+    version: int = 1,
+    secrets: str = "",
+    memory: int = 128,
+    concurrency: int = 16,
+    parallel: int = 1,
+    min_warm: int = 0,
+    layer: str | None = None,
+    network: Network = Network.OFF,
+) -> Application:
+    """One function version; `memory` in MB."""
+    return Application(
+        key=f"{project}/{function}/{version}/{secrets}",
+        project=project,
+        project_id=f"id-{project}",
+        function=function,
+        function_id=f"id-{project}-{function}",
+        version=version,
+        code=NoCode(),
+        handler=Handler("functions/hello.py", "handler"),
+        limits=Limits(memory_bytes=memory * MEBIBYTE),
+        concurrency=concurrency,
+        parallel=parallel,
+        min_warm=min_warm,
+        layer=layer,
+        network=network,
+    )
