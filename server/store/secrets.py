@@ -66,22 +66,31 @@ async def remove(connection: AsyncConnection, project_id: str, name: str) -> boo
     return (await connection.execute(statement)).rowcount > 0
 
 
-async def move(
-    connection: AsyncConnection, project_id: str, to_project_id: str, reseal: Callable[[Secret, str], bytes]
-) -> list[str]:
-    """Moves every secret to another project, each sealed anew for it; gives their names.
+async def everywhere(connection: AsyncConnection) -> list[Secret]:
+    """Every secret of every project, and of names that no project has yet."""
+    return [Secret(**row._mapping) for row in await connection.execute(select(table))]
 
-    `reseal` is handed the secret as it is and the project that it goes to: a sealed value is bound to its place.
+
+async def move(
+    connection: AsyncConnection, project_id: str, to_project_id: str, reseal: Callable[[Secret, str], bytes | None]
+) -> list[str]:
+    """Moves the secrets to another project, each sealed anew for it; gives the names of those that moved.
+
+    `reseal` is handed the secret as it is and the project that it goes to, since a sealed value is bound to its
+    place. One for which it gives None stays.
     """
-    moved = await every(connection, project_id)
-    for secret in moved:
-        await put(connection, replace(secret, project_id=to_project_id, sealed=reseal(secret, to_project_id)))
-    await connection.execute(delete(table).where(table.c.project_id == project_id))
-    return [secret.name for secret in moved]
+    moved = []
+    for secret in await every(connection, project_id):
+        sealed = reseal(secret, to_project_id)
+        if sealed is not None:
+            await put(connection, replace(secret, project_id=to_project_id, sealed=sealed))
+            await remove(connection, project_id, secret.name)
+            moved.append(secret.name)
+    return moved
 
 
 async def adopt(
-    connection: AsyncConnection, name: str, project_id: str, reseal: Callable[[Secret, str], bytes]
+    connection: AsyncConnection, name: str, project_id: str, reseal: Callable[[Secret, str], bytes | None]
 ) -> list[str]:
     """Gives the project that was just made what was set under its name before; gives the secrets' names."""
     return await move(connection, before_project(name), project_id, reseal)
