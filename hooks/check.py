@@ -1,0 +1,218 @@
+"""Every problem of a pushed tree that can be found without starting anything, in the words that all ways in share.
+
+A push, a page's commit and `clowdy validate` call `judge`; the tree may be the server's, a clone's or a folder's.
+Nothing on a disk is looked up by a name from the manifest: a path is an entry of the tree or it does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clowdy.hooks.contents import Contents
+from clowdy.hooks.handlers import Handlers
+from clowdy.hooks.syntax import FILE_BYTES, SyntaxChild, SyntaxOracle
+from clowdy.hooks.tree import Entry, Kind, TreeView
+from clowdy.schema.manifest import Manifest
+from clowdy.schema.marks import Marks
+from clowdy.schema.parse import Parsed, parse_manifest
+from clowdy.schema.problems import Problem
+from clowdy.schema.source import SIZE_LIMIT_BYTES
+from clowdy.schema.units import MEBIBYTE, format_size
+
+MANIFEST = "clowdy.yaml"
+_MISSPELLED = ("clowdy.yml", "Clowdy.yaml", "clowdy.YAML", ".clowdy.yaml", ".clowdy.yml")
+_WHAT_TO_WRITE = 'write "functions: {hello: {}}", and def handler(event) in functions/hello.py'
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the server that will run the functions allows; a budget of None is not known here."""
+
+    memory_budget_bytes: int | None = None
+    code_bytes: int = 50 * MEBIBYTE
+    code_files: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was found: the manifest, if one could be made at all, and every problem, clowdy.yaml's first.
+
+    `unchecked` names what could not be judged here for want of knowledge. Nothing goes live while there are problems.
+    """
+
+    parsed: Parsed
+    problems: tuple[Problem, ...]
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest, also one that has problems."""
+        return self.parsed.manifest
+
+
+class _Reading(NamedTuple):
+    """What was found before any Python file was parsed."""
+
+    parsed: Parsed
+    problems: list[Problem]
+    handlers: Handlers | None
+
+
+async def judge(
+    tree: TreeView,
+    *,
+    project: str | None,
+    syntax: SyntaxOracle,
+    settings: Settings | None = None,
+    secrets: Collection[str] | None = None,
+) -> Judgement:
+    """Reads the tree's clowdy.yaml and checks everything that it says against the tree.
+
+    `project` is the name that `name:` must be, `secrets` are the names that have a value; None means that it is not
+    known here. The tree is read in a thread.
+    """
+    settings = settings or Settings()
+    parsed, problems, handlers = await asyncio.to_thread(_read, tree, project, settings, secrets)
+    if handlers is not None:
+        facts = await syntax.inspect(handlers.files, lambda entry: tree.read(entry, FILE_BYTES))
+        problems += handlers.problems(facts)
+    return Judgement(parsed, in_order(problems), _unchecked(parsed.manifest, project, settings, secrets))
+
+
+def judge_now(
+    tree: TreeView, *, project: str | None = None, python: str = sys.executable, settings: Settings | None = None
+) -> Judgement:
+    """The same for a program without an event loop that knows no secrets, such as `clowdy validate`."""
+
+    async def run() -> Judgement:
+        async with SyntaxChild(python) as syntax:
+            return await judge(tree, project=project, syntax=syntax, settings=settings)
+
+    return asyncio.run(run())
+
+
+def in_order(problems: Collection[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, by file, line and column, those of clowdy.yaml first."""
+    return tuple(sorted(set(problems), key=lambda problem: (problem.file != MANIFEST, problem)))
+
+
+def _read(tree: TreeView, project: str | None, settings: Settings, secrets: Collection[str] | None) -> _Reading:
+    content = _content(tree)
+    if isinstance(content, Problem):
+        return _Reading(Parsed(None, (content,), parse_manifest(b"").marks), [content], None)
+    parsed = parse_manifest(content, project=project)
+    problems = list(parsed.problems)
+    if parsed.manifest is None:
+        return _Reading(parsed, problems, None)
+    contents = Contents(tree, parsed.manifest, parsed.marks)
+    handlers = Handlers(tree, parsed.manifest, parsed.marks, contents)
+    problems += contents.problems(settings.code_bytes, settings.code_files)
+    problems += handlers.found
+    problems += _requirements(tree, parsed.manifest, parsed.marks)
+    problems += _memory(parsed.manifest, parsed.marks, settings.memory_budget_bytes)
+    if secrets is not None:
+        problems += _secrets(parsed.manifest, parsed.marks, secrets)
+    return _Reading(parsed, problems, handlers)
+
+
+def _content(tree: TreeView) -> bytes | Problem:
+    """The bytes of clowdy.yaml, or the problem that there is no such file to read."""
+    entry = tree.entry(MANIFEST)
+    if entry is None:
+        other = next((name for name in _MISSPELLED if _is_file(tree.entry(name))), None)
+        if other is not None:
+            return _whole("manifest-missing", f"{MANIFEST} is missing, but {other} is here", f"rename it to {MANIFEST}")
+        return _whole("manifest-missing", f"{MANIFEST} is missing", _WHAT_TO_WRITE)
+    if not _is_file(entry):
+        return _whole("manifest-missing", f"{MANIFEST} is a {entry.kind.value}", "make it an ordinary file")
+    if entry.size > SIZE_LIMIT_BYTES:
+        size = format_size(entry.size)
+        return _whole("file-size", f"{MANIFEST} has {size}, it may have 256 KB", "make it smaller")
+    content = tree.read(entry, SIZE_LIMIT_BYTES)
+    if all(line.strip() in (b"", b"---", b"...") or line.lstrip().startswith(b"#") for line in _lines(content)):
+        return _whole("manifest-empty", f"{MANIFEST} is empty", _WHAT_TO_WRITE)
+    return content
+
+
+def _lines(content: bytes) -> list[bytes]:
+    return content.removeprefix(b"\xef\xbb\xbf").splitlines()
+
+
+def _is_file(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind in (Kind.FILE, Kind.EXECUTABLE)
+
+
+def _whole(code: str, message: str, hint: str = "") -> Problem:
+    return Problem(MANIFEST, 1, 1, code, message, hint)
+
+
+def _requirements(tree: TreeView, manifest: Manifest, marks: Marks) -> list[Problem]:
+    file = manifest.requirements_file
+    if file is None or _is_file(tree.entry(file)):
+        return []
+    entry = tree.entry(file)
+    found = "does not exist" if entry is None else f"is a {entry.kind.value}, it must be a file"
+    return [marks.problem(("requirements",), "requirements", f"{file} {found}")]
+
+
+def _memory(manifest: Manifest, marks: Marks, budget: int | None) -> list[Problem]:
+    """What can never start, since no eviction would make room for it."""
+    if budget is None:
+        return []
+    problems: list[Problem] = []
+    kept_warm = 0
+    for name, function in manifest.functions.items():
+        if function.memory_bytes > budget:
+            size, most = format_size(function.memory_bytes), format_size(budget)
+            problems.append(
+                marks.problem(
+                    ("functions", name, "memory"),
+                    "memory",
+                    f"{name} has {size} of memory, all functions of this server together have {most}",
+                    "write less, or start the server with a larger --memory-budget",
+                )
+            )
+            continue
+        before, kept_warm = kept_warm, kept_warm + function.min_warm * function.memory_bytes
+        if before <= budget < kept_warm:
+            size, most = format_size(kept_warm), format_size(budget)
+            others = ", with those of the functions before it," if before else ""
+            problems.append(
+                marks.problem(
+                    ("functions", name, "min_warm"),
+                    "min-warm",
+                    f"the warm instances of {name}{others} need {size}, all functions of this server have {most}",
+                    "write a smaller min_warm or memory",
+                )
+            )
+    return problems
+
+
+def _secrets(manifest: Manifest, marks: Marks, secrets: Collection[str]) -> list[Problem]:
+    problems: list[Problem] = []
+    for name in sorted(manifest.secret_names - set(secrets)):
+        path: tuple[str | int, ...] = ("env", name)
+        if name not in manifest.secrets:
+            declares = next(function for function in manifest.functions.values() if name in function.secrets)
+            path = ("functions", declares.name, "env", name)
+        problems.append(
+            marks.problem(path, "secret-missing", f"{name} has no value", f"clowdy secret set {name}", key=True)
+        )
+    return problems
+
+
+def _unchecked(
+    manifest: Manifest | None, project: str | None, settings: Settings, secrets: Collection[str] | None
+) -> tuple[str, ...]:
+    if manifest is None:
+        return ()
+    unchecked: Sequence[tuple[bool, str]] = (
+        (project is None and manifest.name is not None, "that name is the project's"),
+        (secrets is None and bool(manifest.secret_names), "that secrets have a value"),
+        (settings.memory_budget_bytes is None, "that memory and min_warm fit the server"),
+    )
+    return tuple(words for applies, words in unchecked if applies)

@@ -1,0 +1,157 @@
+"""What the `source` folders of a manifest hold: that they exist, fit the limits, and are files and nothing else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from clowdy.hooks.code import DEFAULT_PATTERNS, IGNORE_FILE, outermost, read_patterns
+from clowdy.hooks.ignore import Ignore, IgnoreError
+from clowdy.hooks.tree import Entry, Kind, TreeView
+from clowdy.schema.manifest import Manifest
+from clowdy.schema.marks import Marks
+from clowdy.schema.problems import Problem
+from clowdy.schema.suggest import Suggester
+from clowdy.schema.text import printable
+from clowdy.schema.units import format_size
+
+TREE_PROBLEM_CODES = {Kind.SYMLINK: "symlink", Kind.SUBMODULE: "submodule"}
+
+
+@dataclass(slots=True)
+class _Total:
+    files: int = 0
+    size: int = 0
+
+
+class Contents:
+    """One walk over everything that is some function's code, whatever the number of functions."""
+
+    def __init__(self, tree: TreeView, manifest: Manifest, marks: Marks) -> None:
+        self._tree = tree
+        self._manifest = manifest
+        self._marks = marks
+        self._ignore_problem: Problem | None = None
+        self._patterns = self._read_patterns()
+        self._matcher = self._patterns.matcher()
+        self._own_patterns = tree.entry(IGNORE_FILE) is not None
+        self._folders = {source for function in manifest.functions.values() for source in function.sources}
+        self._kinds = {folder: self._kind(folder) for folder in self._folders}
+        self._totals: defaultdict[str, _Total] = defaultdict(_Total)
+        self._strangers: list[Entry] = []
+        self._walk()
+
+    def problems(self, code_bytes: int, code_files: int) -> list[Problem]:
+        """Missing folders, symlinks and submodules, code that is too large."""
+        found = [self._ignore_problem] if self._ignore_problem else []
+        found += self._folder_problems()
+        found += [
+            Problem(
+                printable(entry.path),
+                1,
+                1,
+                TREE_PROBLEM_CODES[entry.kind],
+                f"a {entry.kind.value} cannot be part of a function's code",
+                f"replace it by its content, or name it in {IGNORE_FILE}",
+            )
+            for entry in self._strangers
+        ]
+        return found + self._size_problems(code_bytes, code_files)
+
+    def left_out(self, path: str) -> str | None:
+        """Who leaves the file at `path` out of the code, in words, or None."""
+        if not self._matcher.leaves_out(path):
+            return None
+        return IGNORE_FILE if self._own_patterns else f"the default without {IGNORE_FILE}"
+
+    def _read_patterns(self) -> Ignore:
+        try:
+            return read_patterns(self._tree)
+        except IgnoreError as error:
+            self._ignore_problem = Problem(IGNORE_FILE, error.line, 1, "ignore", f"{IGNORE_FILE} {error.message}")
+            return Ignore.parse(DEFAULT_PATTERNS)
+
+    def _kind(self, folder: str) -> Kind | None:
+        if folder == ".":
+            return Kind.FOLDER
+        entry = self._tree.entry(folder)
+        return None if entry is None else entry.kind
+
+    def _walk(self) -> None:
+        folders = {folder for folder, kind in self._kinds.items() if kind is Kind.FOLDER}
+        inner = folders - {"."}
+        for top in outermost(folders):
+            for entry in self._tree.walk(top):
+                if self._matcher.leaves_out(entry.path):
+                    continue
+                if entry.kind in TREE_PROBLEM_CODES:
+                    self._strangers.append(entry)
+                    continue
+                if top == ".":
+                    self._count(".", entry)
+                if inner:
+                    self._count_above(inner, entry)
+
+    def _count_above(self, inner: Collection[str], entry: Entry) -> None:
+        end = entry.path.find("/")
+        while end > 0:
+            folder = entry.path[:end]
+            if folder in inner:
+                self._count(folder, entry)
+            end = entry.path.find("/", end + 1)
+
+    def _count(self, folder: str, entry: Entry) -> None:
+        total = self._totals[folder]
+        total.files += 1
+        total.size += entry.size
+
+    def _folder_problems(self) -> list[Problem]:
+        found: list[Problem] = []
+        suggester = Suggester()
+        for name, function in self._manifest.functions.items():
+            for index, folder in enumerate(function.sources):
+                kind = self._kinds[folder]
+                if kind is Kind.FOLDER:
+                    continue
+                if kind is None:
+                    message, hint = f"source {folder} does not exist", suggester.hint(folder, self._known_folders())
+                else:
+                    message, hint = f"source {folder} is a {kind.value.replace('executable', 'file')}", "name a folder"
+                found.append(self._marks.problem(("functions", name, "source", index), "source", message, hint))
+        return found
+
+    def _known_folders(self) -> list[str]:
+        known: dict[str, None] = {}
+        for entry in self._tree.walk("."):
+            folder = entry.path.rpartition("/")[0]
+            if folder:
+                known[folder] = None
+            if len(known) >= 500:
+                break
+        return list(known)
+
+    def _size_problems(self, code_bytes: int, code_files: int) -> list[Problem]:
+        groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for name, function in self._manifest.functions.items():
+            groups[tuple(outermost(function.sources))].append(name)
+        found: list[Problem] = []
+        for folders, names in groups.items():
+            files = sum(self._totals[folder].files for folder in folders if folder in self._totals)
+            size = sum(self._totals[folder].size for folder in folders if folder in self._totals)
+            for too_much, amount, most in (
+                (size > code_bytes, format_size(size), format_size(code_bytes)),
+                (files > code_files, f"{files:,} files", f"{code_files:,} files"),
+            ):
+                if too_much:
+                    found.append(self._limit(names, amount, most))
+        return found
+
+    def _limit(self, names: Sequence[str], amount: str, most: str) -> Problem:
+        whose = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        return self._marks.problem(
+            (),
+            "code-size",
+            f"the code of {whose} has {amount}, a function may have {most}",
+            f"name a smaller source, or leave files out by {IGNORE_FILE}",
+        )

@@ -1,0 +1,157 @@
+"""Whether each function's handler is there: a file of the tree, Python, with something of the handler's name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from clowdy.hooks.contents import TREE_PROBLEM_CODES, Contents
+from clowdy.hooks.syntax import FILE_BYTES, FileFacts, FileProblem
+from clowdy.hooks.tree import Entry, Kind, TreeView
+from clowdy.schema.manifest import FunctionSpec, Manifest
+from clowdy.schema.marks import Marks
+from clowdy.schema.paths import default_handler
+from clowdy.schema.problems import Problem
+from clowdy.schema.source import SOURCE_LIMIT
+from clowdy.schema.suggest import Suggester
+from clowdy.schema.text import printable, quoted
+from clowdy.schema.units import format_size
+
+_LISTED = 8
+_PATHS = 2000
+
+
+class Handlers:
+    """The handlers of a manifest, first as paths, then, when their files are known, as names in them."""
+
+    def __init__(self, tree: TreeView, manifest: Manifest, marks: Marks, contents: Contents) -> None:
+        self._tree = tree
+        self._marks = marks
+        self._contents = contents
+        self._suggester = Suggester()
+        self._python_paths: list[str] | None = None
+        self._functions: defaultdict[str, list[FunctionSpec]] = defaultdict(list)
+        self._entries: dict[str, Entry] = {}
+        self.found: list[Problem] = []
+        """What is wrong with the paths alone."""
+        for function in manifest.functions.values():
+            self._look_up(function)
+
+    @property
+    def files(self) -> list[Entry]:
+        """Every file that has a handler, once."""
+        return list(self._entries.values())
+
+    def problems(self, facts: Mapping[str, FileFacts | FileProblem]) -> list[Problem]:
+        """What is wrong inside the files, given what each of them contains."""
+        problems: list[Problem] = []
+        for path in self._entries:
+            fact = facts.get(path)
+            if isinstance(fact, FileProblem):
+                problems.append(_syntax(path, fact))
+            elif isinstance(fact, FileFacts):
+                problems += [
+                    self._unbound(function, fact)
+                    for function in self._functions[path]
+                    if not fact.binds(function.attribute)
+                ]
+        return problems
+
+    def _look_up(self, function: FunctionSpec) -> None:
+        path = function.path
+        if path in self._functions:
+            self._functions[path].append(function)
+            return
+        obstacle = self._obstacle(function)
+        if obstacle is not None:
+            self.found.append(obstacle)
+            return
+        entry = self._tree.entry(path)
+        assert entry is not None
+        self._functions[path].append(function)
+        if entry.size > FILE_BYTES:
+            self.found.append(
+                Problem(
+                    printable(path),
+                    1,
+                    1,
+                    "file-size",
+                    f"a handler's file has {format_size(entry.size)}, it may have {format_size(FILE_BYTES)}",
+                    "move what is large to another file",
+                )
+            )
+            return
+        self._entries[path] = entry
+
+    def _obstacle(self, function: FunctionSpec) -> Problem | None:
+        """Why there is no file at the handler's path, or None."""
+        path = function.path
+        entry = self._tree.entry(path)
+        if entry is None:
+            for end in (index for index, character in enumerate(path) if character == "/"):
+                above = self._tree.entry(path[:end])
+                if above is None:
+                    break
+                if above.kind in TREE_PROBLEM_CODES:
+                    return self._problem(function, f"{path} lies behind the {above.kind.value} {above.path}")
+            return self._problem(function, f"{path} does not exist", self._meant(function))
+        if entry.kind not in (Kind.FILE, Kind.EXECUTABLE):
+            return self._problem(function, f"{path} is a {entry.kind.value}, it must be a file")
+        out = self._contents.left_out(path)
+        if out is not None:
+            return self._problem(function, f"{path} is left out of the code by {out}")
+        return None
+
+    def _problem(self, function: FunctionSpec, message: str, hint: str = "") -> Problem:
+        return self._marks.problem(("functions", function.name, "handler"), "handler", message, hint)
+
+    def _unbound(self, function: FunctionSpec, facts: FileFacts) -> Problem:
+        missing = quoted(function.attribute)
+        candidates = facts.defined or facts.names
+        if not candidates:
+            return self._problem(function, f"{function.path} has no {missing}; it defines nothing")
+        listed = ", ".join(candidates[:_LISTED]) + (", …" if len(candidates) > _LISTED else "")
+        return self._problem(function, f"{function.path} has no {missing}; found: {listed}")
+
+    def _meant(self, function: FunctionSpec) -> str:
+        """What the author probably meant by a path that does not exist."""
+        first = function.sources[0]
+        if first != "." and function.file.startswith(f"{first}/"):
+            inner = function.file.removeprefix(f"{first}/")
+            below = self._tree.entry(function.file)
+            if below is not None and below.kind in (Kind.FILE, Kind.EXECUTABLE):
+                return f"it is relative to source {first}: write {quoted(f'{inner}:{function.attribute}')}"
+        known = self._known()
+        same_name = [path for path in known if path.rpartition("/")[2] == function.file.rpartition("/")[2]]
+        hint = self._suggester.hint(function.path, same_name or known)
+        if hint:
+            return hint
+        if same_name:
+            return f"did you mean {quoted(same_name[0])}?"
+        if (function.file, function.attribute) == default_handler(function.name):
+            return "write it, or name another file: handler: FILE:ATTRIBUTE"
+        return ""
+
+    def _known(self) -> list[str]:
+        """Python files of the tree, as many as are worth comparing with."""
+        if self._python_paths is None:
+            self._python_paths = []
+            for entry in self._tree.walk("."):
+                if entry.path.endswith(".py") and entry.kind in (Kind.FILE, Kind.EXECUTABLE):
+                    self._python_paths.append(entry.path)
+                if len(self._python_paths) == _PATHS:
+                    break
+        return self._python_paths
+
+
+def _syntax(path: str, problem: FileProblem) -> Problem:
+    shown = "" if problem.column > SOURCE_LIMIT else printable(problem.source, SOURCE_LIMIT)
+    return Problem(
+        printable(path),
+        problem.line,
+        problem.column,
+        "syntax",
+        printable(problem.message, 300),
+        source=shown,
+        length=max(1, min(problem.length, len(shown) - problem.column + 1)),
+    )
