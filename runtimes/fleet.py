@@ -27,7 +27,10 @@ class Lease(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One instance that serves a version: `leases` calls are out, `free` when it can take another."""
+    """One instance that serves a version: `leases` calls are out, `free` when it can take another.
+
+    A `retired` one takes no new calls and ends with its last; an `ending` one is being killed.
+    """
 
     instance: Instance
     fleet: Fleet
@@ -36,6 +39,7 @@ class Slot:
     last_used: float
     leases: int = 0
     free: bool = False
+    retired: bool = False
     ending: bool = False
     asked: float = float("-inf")
     throttled: bool = False
@@ -60,16 +64,16 @@ class Waiter:
 class Fleet:
     """All instances of one `Application.key`.
 
-    `live`: the version serves now, so `min_warm` holds. `retired`: its instances end as soon as they are idle.
-    `starting` counts starts under way, `short` those of them that wait for memory.
+    `live`: the version serves now, so `min_warm` holds. `starting` counts starts under way, `short` those of them
+    that wait for memory. A start of an earlier `generation` brings an instance that is retired already.
     """
 
     __slots__ = (
         "application",
         "error",
         "free",
+        "generation",
         "live",
-        "retired",
         "short",
         "slots",
         "start_backoff",
@@ -88,7 +92,7 @@ class Fleet:
         self.starting = 0
         self.short = 0
         self.live = False
-        self.retired = False
+        self.generation = 0
         self.error: StartFailed | DriverUnavailable | None = None
         self.start_backoff = Backoff()
         self.warm_backoff = Backoff()
@@ -101,8 +105,12 @@ class Fleet:
     @property
     def spare(self) -> int:
         """How many instances there are beyond `min_warm`."""
-        there = sum(not slot.ending for slot in self.slots)
-        return there - (self.application.min_warm if self.live else 0)
+        return self.staying - (self.application.min_warm if self.live else 0)
+
+    @property
+    def staying(self) -> int:
+        """How many instances there are that nobody ends."""
+        return sum(not (slot.ending or slot.retired) for slot in self.slots)
 
     def take(self, now: float) -> Slot | None:
         """A lease of the most recently used free instance that its cpu limit did not hold back lately."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -114,7 +114,6 @@ class Pool:
         )
         self._fleets: dict[str, Fleet] = {}
         self._slots: dict[str, Slot] = {}
-        self._live: dict[str, dict[str, Application]] = {}
         self._starts = 0
         self._start_gate = asyncio.Semaphore(STARTS_AT_ONCE)
         self._trial_gate = asyncio.Semaphore(TRIALS_AT_ONCE)
@@ -162,15 +161,16 @@ class Pool:
         if slot.ending or not instance.alive:
             return
         fleet = slot.fleet
+        if slot.retired:
+            if slot.leases == 0:
+                self._end_soon(slot)
+            return
         if fleet.waiters:
             fleet.hand_over(slot, cold=False)
         if slot.leases < fleet.application.parallel:
             fleet.add_free(slot)
-        if slot.leases == 0:
-            if fleet.retired:
-                self._end_soon(slot)
-            elif self._budget.awaited:
-                self._budget.changed()
+        if slot.leases == 0 and self._budget.awaited:
+            self._budget.changed()
 
     # The cold path.
 
@@ -219,7 +219,6 @@ class Pool:
         fleet = self._fleets.get(application.key)
         if fleet is None:
             fleet = self._fleets[application.key] = Fleet(application)
-            fleet.live = application.key in self._live.get(application.project_id, ())
         return fleet
 
     def _waited(self, fleet: Fleet, waiter: Waiter) -> None:
@@ -280,10 +279,11 @@ class Pool:
         fleet.start_backoff.worked()
         fleet.error = None
         fleet.hand_over(slot, cold=cold)
-        if slot.leases < fleet.application.parallel:
+        if slot.retired:
+            if slot.leases == 0:
+                self._end_soon(slot)
+        elif slot.leases < fleet.application.parallel:
             fleet.add_free(slot)
-        if slot.leases == 0 and fleet.retired:
-            self._end_soon(slot)
 
     def _not_started(self, fleet: Fleet, error: BaseException) -> None:
         """The callers for whom a start failed are told, unless there is an instance left that can serve them."""
@@ -296,6 +296,7 @@ class Pool:
 
     async def _bring_up(self, fleet: Fleet, want: Want) -> Slot:
         """A new instance of the fleet's version, counted and watched, but without a call yet."""
+        generation = fleet.generation
         instance, ready = await self._with_instance(
             fleet, want, lambda instance: instance.take(fleet.application, want.seconds)
         )
@@ -303,7 +304,7 @@ class Pool:
             self._tasks.spawn(self._end(instance, fleet.application.limits.memory_bytes))
             raise StartFailed(StartReason.CRASHED, "the instance ended as soon as it had started", log=ready.log)
         now = self._now()
-        slot = Slot(instance, fleet, ready, born=now, last_used=now)
+        slot = Slot(instance, fleet, ready, born=now, last_used=now, retired=generation != fleet.generation)
         instance.on_exit = self._ended
         self._slots[instance.id] = slot
         fleet.slots.add(slot)
@@ -352,7 +353,7 @@ class Pool:
     def _evict(self, size: int, *, over_warm: bool) -> list[asyncio.Task[None]]:
         """Ends what may go for `size` bytes, as far as that reaches: standbys, then idle instances.
 
-        Of those first the ones that no longer serve, then the least recently used, `min_warm` last.
+        Of those the least recently used first, and what `min_warm` keeps last.
         """
         victims = [self._tasks.spawn(self._end(standby, STANDBY_BYTES)) for standby in self._standbys.evict(size)]
         size -= STANDBY_BYTES * len(victims)
@@ -366,7 +367,7 @@ class Pool:
     def _idle(self, *, over_warm: bool) -> list[Slot]:
         """Idle instances in the order in which they may go."""
         idle = [slot for slot in self._slots.values() if not (slot.leases or slot.ending)]
-        idle.sort(key=lambda slot: (slot.fleet.live, slot.last_used))
+        idle.sort(key=lambda slot: slot.last_used)
         spare = {slot.fleet: slot.fleet.spare for slot in idle}
         first: list[Slot] = []
         last: list[Slot] = []
@@ -427,51 +428,53 @@ class Pool:
 
     # What serves.
 
-    def keep(self, project_id: str, applications: Iterable[Application]) -> None:
-        """`applications` are what serves in the project from now on: their `min_warm` holds.
+    async def keep(self, applications: Iterable[Application]) -> None:
+        """`applications` are what serves from now on, in all projects: their `min_warm` holds, and no other's.
 
-        Instances of others stay until they are reaped, so that going back finds them warm, but go first when
-        memory is short.
+        Instances of versions that no longer serve stay until they are reaped or make room: going back finds them.
         """
         live = {application.key: application for application in applications}
-        self._live[project_id] = live
-        for fleet in self._of_project(project_id):
-            fleet.live = fleet.application.key in live
-            fleet.retired = fleet.retired and not fleet.live
+        for key, fleet in self._fleets.items():
+            fleet.live = key in live
         for key, application in live.items():
             if application.min_warm or key in self._fleets:
                 fleet = self._fleet(application)
                 fleet.application = application
+                fleet.live = True
                 self._keep_warm(fleet)
 
-    def replace(self, project_id: str, applications: Iterable[Application]) -> int:
-        """Like `keep`, for new values of secrets: all other instances end as soon as they are idle. Says how many."""
-        self.keep(project_id, applications)
-        replaced = 0
-        for fleet in self._of_project(project_id):
-            if not fleet.live:
-                fleet.retired = True
-                replaced += len(fleet.slots)
-                for slot in [slot for slot in fleet.slots if not (slot.leases or slot.ending)]:
-                    self._end_soon(slot)
-        return replaced
+    async def retire(self, keys: Iterable[str]) -> int:
+        """Ends the present instances of these versions, idle ones now, others after their calls; says how many.
 
-    async def withdraw(self, project_id: str) -> None:
-        """Ends every instance of a project at once, running calls included, and returns when they are gone."""
-        self._live.pop(project_id, None)
+        Returns when the idle ones are gone. The versions stay: the next call starts a new instance.
+        """
+        retired = 0
         ends = []
-        for fleet in self._of_project(project_id):
+        for fleet in [self._fleets[key] for key in keys if key in self._fleets]:
+            fleet.generation += 1
+            for slot in [slot for slot in fleet.slots if not (slot.ending or slot.retired)]:
+                retired += 1
+                slot.retired = True
+                fleet.remove_free(slot)
+                if slot.leases == 0:
+                    ends.append(self._end_soon(slot))
+            self._keep_warm(fleet)
+        if ends:
+            await asyncio.wait(ends)
+        return retired
+
+    async def end_project(self, project_id: str) -> None:
+        """Ends every instance of a project at once, running calls included, and returns when they are gone."""
+        ends = []
+        for fleet in [fleet for fleet in self._fleets.values() if fleet.application.project_id == project_id]:
             fleet.live = False
-            fleet.retired = True
+            fleet.generation += 1
             fleet.fail(len(fleet.waiters), Withdrawn("the project was deleted"))
             for start in fleet.starts:
                 start.cancel()
             ends += [self._end_soon(slot) for slot in fleet.slots if not slot.ending]
         if ends:
             await asyncio.wait(ends)
-
-    def _of_project(self, project_id: str) -> Collection[Fleet]:
-        return [fleet for fleet in self._fleets.values() if fleet.application.project_id == project_id]
 
     def _keep_warm(self, fleet: Fleet) -> None:
         """Starts what is missing of `min_warm`; not again at once when it does not stay up."""
@@ -481,7 +484,7 @@ class Pool:
             return
         if fleet.warm_backoff.blocked(now) or fleet.start_backoff.blocked(now):
             return
-        while fleet.size < min(application.min_warm, application.concurrency):
+        while fleet.staying + fleet.starting < min(application.min_warm, application.concurrency):
             self._start(fleet, Want(self._start_seconds, lambda: False, over_warm=False))
 
     # Trials.
@@ -490,8 +493,9 @@ class Pool:
         """A trial: starts an instance, which stays as the version's first warm one. Raises as `acquire` does."""
         self._refuse_if_down()
         fleet = self._fleet(application)
-        if fleet.slots:
-            return next(iter(fleet.slots)).ready
+        for slot in fleet.slots:
+            if not (slot.ending or slot.retired) and slot.instance.alive:
+                return slot.ready
         with self._trying(fleet):
             async with self._trial_gate:
                 slot = await self._bring_up(fleet, Want(seconds, self._patience()))

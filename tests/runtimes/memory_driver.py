@@ -105,9 +105,9 @@ class MemoryDriver:
 class MemoryInstance:
     """Implements `clowdy.runtimes.api.Instance`."""
 
-    def __init__(self, driver: MemoryDriver, id: str, kind: Kind) -> None:
+    def __init__(self, driver: MemoryDriver, name: str, kind: Kind) -> None:
         self._driver = driver
-        self.id = id
+        self.id = name
         self.kind = kind
         self.application: Application | None = None
         self.alive = True
