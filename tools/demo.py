@@ -55,7 +55,15 @@ class Demo:
         """The server, with embedded defaults in a folder that goes away."""
         say(f"a server of its own on {self.url}, data in a folder that goes away")
         log = (self.folder / "server.log").open("wb")
-        command = [str(CLOWDY), "serve", "--first-run", "--data-dir", str(self.folder / "data"), "--port", str(self.port)]
+        command = [
+            str(CLOWDY),
+            "serve",
+            "--first-run",
+            "--data-dir",
+            str(self.folder / "data"),
+            "--port",
+            str(self.port),
+        ]
         self.server = subprocess.Popen(
             command, env=self.environment, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
         )

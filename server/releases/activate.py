@@ -25,7 +25,6 @@ from clowdy.server.releases.history import write_entry
 from clowdy.server.releases.prepare import Candidate
 from clowdy.server.releases.serving import Serving
 from clowdy.server.store import functions, history, projects, releases, versions
-from clowdy.server.store.functions import Function
 from clowdy.server.store.history import Entry
 from clowdy.server.store.projects import Project
 from clowdy.server.store.releases import Release, State
@@ -117,9 +116,7 @@ class Activator:
                 raise await self._live_moved(project, current)
             return await uninterrupted(self._go_back(project, repository, target, who, how, why, others))
 
-    async def reload(
-        self, project: Project, load: Callable[[], Awaitable[Serving]], *, expected: Serving
-    ) -> Serving:
+    async def reload(self, project: Project, load: Callable[[], Awaitable[Serving]], *, expected: Serving) -> Serving:
         """Serves the same release with other values: a secret or a name changed. What `load` makes is returned.
 
         Raises LiveMoved when something else went live meanwhile: its start has the new values already.
@@ -256,6 +253,7 @@ class Activator:
     def _serve(self, serving: Serving) -> None:
         self._context.live[serving.project.id] = serving
         self._context.publish(serving)
+        self._context.pool.keep(serving.project.id, serving.applications.values())
 
     async def _live_moved(self, project: Project, current: Serving | None) -> LiveMoved:
         async with self._context.store.reading() as connection:
@@ -265,9 +263,7 @@ class Activator:
 async def index_release(connection: Any, project: Project, release: Release) -> None:
     """Writes what a release's record says about functions and versions into the database; repeatable."""
     for version in release.record.functions.values():
-        function = await functions.ensure(
-            connection, project.id, version.name, version.function_id, release.created_at
-        )
+        function = await functions.ensure(connection, project.id, version.name, version.function_id, release.created_at)
         known = await versions.by_digest(connection, function.id, version.digest)
         if known is None:
             await versions.add(

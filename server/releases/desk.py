@@ -50,16 +50,13 @@ class Releases:
         self._activator = Activator(context, self._went_live)
         self._background: set[asyncio.Task[None]] = set()
         self.projects = ProjectDesk(context, reserved)
-        self.pushes = PushDesk(
-            context, self.projects, partial(PushWork, context, self._activator, self._turns)
-        )
+        self.pushes = PushDesk(context, self.projects, partial(PushWork, context, self._activator, self._turns))
 
     async def start(self) -> list[Reconciled]:
         """Loads what serves; what was interrupted is finished or undone before anything listens."""
         async with self._context.store.writing() as connection:
             await pushes.interrupt_running(connection)
         results = await reconcile_all(self._context)
-        await self._keep()
         for result in results:
             if result.ahead is not None:
                 self._later(self._catch_up(result.project, result.ahead))
@@ -117,29 +114,24 @@ class Releases:
         return serving.manifest.secret_names if serving else frozenset()
 
     async def secret_changed(self, project: Project, name: str, who: str, *, removed: bool = False) -> int:
-        """Replaces the instances that have the old value; returns how many functions are concerned.
+        """Replaces the instances that have the old value; returns how many there were.
 
         No release is made: running calls finish with the old value, the next ones get the new.
         """
         context = self._context
         now = context.clock()
         async with context.store.writing() as connection:
-            await audit.add(
-                connection, who, "secret removed" if removed else "secret set", project.id, name, now
-            )
+            await audit.add(connection, who, "secret.remove" if removed else "secret.set", project.id, name, now)
         before = context.live.get(project.id)
         if before is None or name not in before.manifest.secret_names:
             return 0
         repository = context.repositories.open(project.id)
-        old_keys = {application.key for application in before.applications.values()}
         serving = await self._activator.reload(
             project, lambda: load(context, project, repository, before.record, before.tag), expected=before
         )
-        new_keys = {application.key for application in serving.applications.values()}
-        await context.pool.retire(old_keys - new_keys)
-        await self._keep()
+        replaced = context.pool.replace(project.id, serving.applications.values())
         self._later(notes.note_secret(context, project, serving.record.commit, name, who, now))
-        return len(old_keys - new_keys)
+        return replaced
 
     async def renamed(self, project: Project) -> None:
         """A project has other names now: what serves it learns them."""
@@ -153,13 +145,11 @@ class Releases:
     async def restored(self, project: Project) -> None:
         """A project came back: what served it serves again."""
         await reconcile(self._context, project)
-        await self._keep()
 
     async def rebuild(self) -> list[str]:
         """The database of projects and releases anew from git alone, then what serves."""
         lines = await rebuild(self._context, self._context.repositories.every())
         await reconcile_all(self._context)
-        await self._keep()
         return lines
 
     async def maintain(self) -> None:
@@ -176,18 +166,7 @@ class Releases:
 
     def _went_live(self, activation: Activation) -> None:
         project, commit = activation.serving.project, activation.serving.record.commit
-        self._later(self._keep())
         self._later(notes.write_note(self._context, project, commit))
-
-    async def _keep(self) -> None:
-        await self._context.pool.keep(
-            [
-                application
-                for serving in self._context.live.values()
-                for application in serving.applications.values()
-                if application.min_warm
-            ]
-        )
 
     async def _catch_up(self, project: Project, commit: str) -> None:
         """A deploy branch ahead of its releases is deployed as its push would have been."""

@@ -11,6 +11,7 @@ import json
 from datetime import UTC, datetime
 
 from clowdy.server.errors import Conflict
+from clowdy.server.git import notes as git_notes
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
@@ -20,7 +21,7 @@ from clowdy.server.store.projects import Project
 
 REF = "refs/notes/deploys"
 WRITER = "clowdy"
-SECRET = "secret"
+_OF_SECRETS = "secret "
 
 
 async def write_note(context: Context, project: Project, commit: str) -> None:
@@ -38,7 +39,9 @@ async def write_note(context: Context, project: Project, commit: str) -> None:
         for entry in reversed(entries)
     ]
     old = repository.ref(REF)
-    lines += [line for line in repository.read_note(old, commit).splitlines() if line.startswith(SECRET)]
+    lines += [
+        line for line in git_notes.read_note(repository, old, commit).splitlines() if line.startswith(_OF_SECRETS)
+    ]
     new = await asyncio.to_thread(_write, repository, old, commit, "\n".join(lines) + "\n", context.clock())
     try:
         await transaction(repository, [RefUpdate(REF, old, new)])
@@ -51,16 +54,15 @@ async def note_secret(context: Context, project: Project, commit: str, name: str
     """Adds to the note of the live commit that a secret's value changed; never the value."""
     moment = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
     repository = context.repositories.open(project.id)
-    kept = repository.read_note(repository.ref(REF), commit)
-    text = f"{kept}{SECRET} {name} changed {moment} by {who}\n"
+    kept = git_notes.read_note(repository, repository.ref(REF), commit)
+    text = f"{kept}{_OF_SECRETS}{name} changed {moment} by {who}\n"
     old = repository.ref(REF)
     new = await asyncio.to_thread(_write, repository, old, commit, text, at)
     await transaction(repository, [RefUpdate(REF, old, new)])
 
 
 def _write(repository: Repository, old: str | None, commit: str, text: str, at: float) -> str:
-    """The notes commit after `old`, with a fan-out of two digits so that a release rewrites little."""
-    return repository.write_note(old, commit, text.encode(), "Notes of deploys\n", WRITER, at)
+    return git_notes.write_note(repository, old, commit, text, WRITER, at)
 
 
 def _summary(plan: str) -> str:

@@ -10,10 +10,10 @@ from clowdy.hooks.check import Judgement, Settings, judge
 from clowdy.runtimes.api import Application, Code
 from clowdy.schema.manifest import FunctionSpec, Manifest
 from clowdy.schema.release import FunctionVersion, version_digest
-from clowdy.server.ids import new_id
 from clowdy.server.errors import Refused
 from clowdy.server.git.repos import Repository
 from clowdy.server.git.trees import GitTree
+from clowdy.server.ids import new_id
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.serving import build_application
 from clowdy.server.store import functions, versions

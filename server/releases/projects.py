@@ -114,7 +114,9 @@ class ProjectDesk:
 
     async def describe(self, project: Project, who: str, *, display_name: str, description: str) -> Project:
         """Changes what people read; names and URLs stay."""
-        return await self._change(replace(project, display_name=display_name, description=description), who, "describe")
+        return await self._change(
+            replace(project, display_name=display_name, description=description), who, "project.describe"
+        )
 
     async def rename(self, project: Project, name: str, who: str) -> Project:
         """The old name stays as an alias until another project takes it."""
@@ -128,15 +130,15 @@ class ProjectDesk:
         aliases = tuple(alias for alias in (project.name, *project.aliases) if alias != name)
         display_name = name if project.display_name == project.name else project.display_name
         return await self._change(
-            replace(project, name=name, display_name=display_name, aliases=aliases), who, f"rename from {project.name}"
+            replace(project, name=name, display_name=display_name, aliases=aliases), who, "project.rename"
         )
 
     async def delete(self, project: Project, who: str) -> None:
         """Routes and instances end at once; the repository and the sealed secrets stay for 30 days."""
-        await self._change(replace(project, deleted_at=self._context.clock()), who, "delete")
+        await self._change(replace(project, deleted_at=self._context.clock()), who, "project.delete")
         self._context.live.pop(project.id, None)
         self._context.withdraw(project.id)
-        await self._context.pool.end_project(project.id)
+        await self._context.pool.withdraw(project.id)
 
     async def restore(self, ref: str, who: str) -> Project:
         """A deleted project comes back; raises NotFound, or Conflict when its name is taken now."""
@@ -147,7 +149,7 @@ class ProjectDesk:
             taken = await projects.find(connection, project.name)
         if taken is not None and taken.id != project.id and taken.name == project.name:
             raise Conflict(f"the name {project.name} was taken meanwhile: rename the other project first")
-        return await self._change(replace(project, deleted_at=None), who, "restore")
+        return await self._change(replace(project, deleted_at=None), who, "project.restore")
 
     async def purge(self) -> list[Project]:
         """Removes for good what was deleted 30 days ago; returns it."""
@@ -180,7 +182,7 @@ class ProjectDesk:
         async with self._context.store.writing() as connection:
             await projects.take_alias(connection, name)
             await projects.add(connection, project)
-            await audit.add(connection, owner, "create", project.id, name, project.created_at)
+            await audit.add(connection, owner, "project.create", project.id, name, project.created_at)
         await self._context.adopt_secrets(name, project.id)
         return project
 

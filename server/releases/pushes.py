@@ -88,7 +88,7 @@ class PushDesk:
         if ticket is None:
             await say("this push is not known to the server: push again")
             return False
-        reasons = await asyncio.to_thread(judge_quarantine, call, self._context.config.push_limits)
+        reasons = await asyncio.to_thread(judge_quarantine, call, self._context.limits)
         for reason in reasons:
             await say(reason)
         ticket.reported = not reasons

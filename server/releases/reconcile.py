@@ -50,9 +50,7 @@ async def reconcile_all(context: Context) -> list[Reconciled]:
 async def reconcile(context: Context, project: Project) -> Reconciled:
     """Finishes or undoes what was cut off, indexes what the database lacks, and serves what git says."""
     repository = context.repositories.open(project.id)
-    lines: list[str] = []
-    for row in await _prepared(context, project):
-        lines.append(await _settle_release(context, project, repository, row))
+    lines = [await _settle_release(context, project, repository, row) for row in await _prepared(context, project)]
     lines.extend(await _settle_history(project, repository))
     lines.extend(await _index_missing(context, project, repository))
     serving_tag = repository.ref(SERVES)
@@ -66,6 +64,7 @@ async def reconcile(context: Context, project: Project) -> Reconciled:
     serving = await load(context, project, repository, record, serving_tag)
     context.live[project.id] = serving
     context.publish(serving)
+    context.pool.keep(project.id, serving.applications.values())
     return Reconciled(project, tuple(lines), await _ahead(context, project, repository))
 
 
@@ -126,9 +125,11 @@ async def _settle_release(context: Context, project: Project, repository: Reposi
             )
             tip = repository.ref(HISTORY)
             updates.append(RefUpdate(HISTORY, tip, write_entry(repository, entry, row.tag, tip)))
-        for name in (record.branch, LIVE):
-            if name is not None and repository.ref(name) != record.commit:
-                updates.append(RefUpdate(name, repository.ref(name), record.commit))
+        updates.extend(
+            RefUpdate(name, repository.ref(name), record.commit)
+            for name in (record.branch, LIVE)
+            if name is not None and repository.ref(name) != record.commit
+        )
         updates.append(RefUpdate(SERVES, serves, row.tag))
         await transaction(repository, updates)
     async with context.store.writing() as connection:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
 
 from clowdy.runtimes.api import Application, DriverUnavailable, Handler, Ready, Shape, StartFailed, StartReason
 from clowdy.schema.manifest import FunctionSpec
@@ -45,19 +46,29 @@ async def try_candidate(context: Context, candidate: Candidate, names: frozenset
             results.update(zip(group, await _start(context, applications), strict=True))
 
     try:
-        async with asyncio.timeout(TRIAL_SECONDS), asyncio.TaskGroup() as tasks:
-            for group in groups.values():
-                tasks.create_task(run(group))
+        async with asyncio.timeout(TRIAL_SECONDS):
+            await _all(run(group) for group in groups.values())
     except TimeoutError:
         for name in names - results.keys():
             results[name] = StartFailed(StartReason.TIMEOUT, f"all trial starts together have {TRIAL_SECONDS:.0f} s")
-    except* DriverUnavailable as unavailable:
-        raise Unavailable(f"no function can run here: {unavailable.exceptions[0]}") from None
+    except DriverUnavailable as unavailable:
+        raise Unavailable(f"no function can run here: {unavailable}") from None
     problems: list[Problem] = []
     for name in candidate.manifest.functions:
         if name in results:
             problems.extend(_judge(context, candidate, name, results[name], voice))
     return problems
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs all at once; the first failure ends the others and is raised as it is."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _start(context: Context, applications: Sequence[Application]) -> Sequence[Ready | StartFailed]:

@@ -154,7 +154,7 @@ class PushWork:
     async def _run_atomic(self, commands: Sequence[Command]) -> None:
         refused = [command for command in commands if command.wish is Wish.REFUSED]
         others = [command for command in commands if command.wish in (Wish.STORE, Wish.DELETE)]
-        if refused or self._options.plan and not self._serving_commands(commands):
+        if refused or (self._options.plan and not self._serving_commands(commands)):
             for command in commands:
                 self._refuse(command, command.reason if command in refused else ATOMIC if refused else PLAN_ONLY)
             return
@@ -208,9 +208,7 @@ class PushWork:
                         if command is not None:
                             self._accept(command)
                     return
-                if present is None or not await asyncio.to_thread(
-                    self._repository.is_ancestor, present, deploy.new
-                ):
+                if present is None or not await asyncio.to_thread(self._repository.is_ancestor, present, deploy.new):
                     whom = f" while you waited for {waited_for}" if waited_for else " meanwhile"
                     raise Conflict(f"fetch first: {short(deploy.ref)} moved{whom}")
             self._refuse_what_is_no_commit(deploy)
@@ -238,16 +236,14 @@ class PushWork:
 
     async def _serve_again(self, target: Target, release: Release, others: list[RefUpdate]) -> Activation:
         before = self._context.live.get(self._project.id)
-        serving = await load(
-            self._context, self._project, self._repository, release.record, release.tag or ""
-        )
+        serving = await load(self._context, self._project, self._repository, release.record, release.tag or "")
         self._refuse_missing_secrets(serving)
         plan = await plans.rollback_plan(self._context, self._repository, before, serving)
         self._voice.plan(plan)
         if self._options.plan:
             raise PlanOnly
         if self._options.redeploy:
-            await self._start_again(serving)
+            self._start_again(serving)
         activation = await self._activator.go_back(
             self._project,
             self._repository,
@@ -260,9 +256,7 @@ class PushWork:
         await self._voice_switched(activation)
         return activation
 
-    async def _deploy(
-        self, commit: str, branch: BranchMove | None, how: str, others: list[RefUpdate]
-    ) -> Activation:
+    async def _deploy(self, commit: str, branch: BranchMove | None, how: str, others: list[RefUpdate]) -> Activation:
         context = self._context
         before = context.live.get(self._project.id)
         candidate = await prepare(context, self._project, self._repository, commit)
@@ -271,7 +265,7 @@ class PushWork:
         if self._options.plan:
             raise PlanOnly
         if self._options.redeploy:
-            await context.pool.retire(application.key for application in candidate.applications.values())
+            context.pool.restart(self._project.id)
         await self._try(candidate, before, all_of_it=self._options.redeploy)
         activation = await self._activator.deploy(
             self._project,
@@ -309,8 +303,8 @@ class PushWork:
         if problems:
             raise Refused("the new version does not start", problems)
 
-    async def _start_again(self, serving: Serving) -> None:
-        await self._context.pool.retire(application.key for application in serving.applications.values())
+    def _start_again(self, serving: Serving) -> None:
+        self._context.pool.restart(self._project.id)
         self._voice.progress(f"starting {_count(len(serving.applications), 'function')} again")
 
     # Words
