@@ -1,0 +1,179 @@
+"""The server's API as the verbs use it: JSON in, JSON out, and every failure in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from clowdy.server.cli.address import is_loopback
+from clowdy.server.cli.failure import Failure, NotThere
+from clowdy.server.cli.target import Target
+
+if TYPE_CHECKING:
+    import httpx
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
+
+
+class Lost(Failure):
+    """The connection broke, or none came about."""
+
+
+class Client:
+    """Requests to one server with one token. `with Client(target) as client`."""
+
+    def __init__(self, target: Target) -> None:
+        import httpx
+
+        self.server = target.server
+        self._signed_in = target.token is not None
+        try:
+            headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+            self._http = httpx.Client(
+                base_url=target.server,
+                headers={**headers, "User-Agent": "clowdy", "Accept": "application/json"},
+                timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+                # A proxy cannot reach this machine's own loopback.
+                trust_env=not is_loopback(urlsplit(target.server).hostname or ""),
+            )
+        except (UnicodeEncodeError, httpx.InvalidURL) as error:
+            raise Failure(f"cannot talk to {target.server}: {_kind(error)}") from None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: object) -> Any:
+        """What the API says at `path`; parameters that are None are left out."""
+        return self._answer("GET", path, parameters=parameters)
+
+    def post(self, path: str, content: Any = None, *, seconds: float | None = None) -> Any:
+        """What the API answers to `content`. `seconds`: how long it may take, None for the usual time."""
+        return self._answer("POST", path, content={} if content is None else content, seconds=seconds)
+
+    def put(self, path: str, content: Any) -> Any:
+        """What the API answers to `content`."""
+        return self._answer("PUT", path, content=content)
+
+    def delete(self, path: str, **parameters: object) -> Any:
+        """What the API answers."""
+        return self._answer("DELETE", path, parameters=parameters)
+
+    @contextmanager
+    def events(self, path: str, **parameters: object) -> Iterator[Iterator[Any]]:
+        """The values of a stream of server-sent events, from the moment that the server has accepted it.
+
+        The stream raises Lost when it breaks, and ends when the server ends it.
+        """
+        import httpx
+
+        timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS, write=_ANSWER_SECONDS)
+        with self._translated():
+            request = self._http.build_request(
+                "GET", path, params=_given(parameters), headers={"Accept": "text/event-stream"}, timeout=timeout
+            )
+            response = self._http.send(request, stream=True)
+        try:
+            if response.status_code != 200:
+                with self._translated():
+                    response.read()
+                self._result(response)
+            yield self._values(response)
+        finally:
+            response.close()
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: Any = None,
+        parameters: Mapping[str, object] | None = None,
+        seconds: float | None = None,
+    ) -> Any:
+        import httpx
+
+        timeout = httpx.Timeout(seconds or _ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        with self._translated():
+            response = self._http.request(method, path, json=content, params=_given(parameters or {}), timeout=timeout)
+        return self._result(response)
+
+    def _values(self, response: httpx.Response) -> Iterator[Any]:
+        data: list[str] = []
+        with self._translated():
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    data.append(line[5:].removeprefix(" "))
+                elif not line and data:
+                    try:
+                        value = json.loads("\n".join(data))
+                    except ValueError:
+                        raise Lost(f"{self.server} sent an event that is not JSON") from None
+                    data.clear()
+                    yield value
+
+    def _result(self, response: httpx.Response) -> Any:
+        status = response.status_code
+        if status in (301, 302, 303, 307, 308):
+            raise Failure(f"{self.server} points to {response.headers.get('location', 'elsewhere')}: log in there")
+        try:
+            content = response.json()
+        except ValueError:
+            raise Failure(
+                f"{self.server} answered {status} with something that is not Clowdy's: is this its address?"
+            ) from None
+        if 200 <= status < 300:
+            return content
+        raise self._failure(status, content if isinstance(content, dict) else {})
+
+    def _failure(self, status: int, content: Mapping[str, Any]) -> Failure:
+        detail = content.get("detail")
+        text = detail if isinstance(detail, str) else f"{self.server} answered {status}"
+        if status == 401:
+            if not self._signed_in:
+                return Failure(f"not signed in to {self.server}: run clowdy login {self.server}")
+            return Failure(f"{self.server} refused the token ({text}): run clowdy login {self.server}")
+        if isinstance(detail, list):
+            text = "; ".join(str(item.get("msg", item)) if isinstance(item, dict) else str(item) for item in detail)
+        details = [_problem(problem) for problem in content.get("problems") or () if isinstance(problem, dict)]
+        if status >= 500 and content.get("request_id"):
+            text = f"{text} (request {content['request_id']})"
+        return (NotThere if status == 404 else Failure)(text, details=details)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise Lost(self._unreachable(error)) from None
+        except httpx.TimeoutException:
+            raise Lost(f"{self.server} did not answer in time: is it busy, or is something in between?") from None
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Lost(f"the connection to {self.server} broke: {_kind(error)}; try again") from None
+
+    def _unreachable(self, error: Exception) -> str:
+        if is_loopback(urlsplit(self.server).hostname or ""):
+            return f"no server answers at {self.server}: start it with make run, or clowdy serve"
+        return f"cannot reach {self.server} ({_kind(error)}): is it running, and is this its address?"
+
+
+def _given(parameters: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items() if value is not None}
+
+
+def _kind(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    place = f"{problem.get('file')}:{problem.get('line')}:{problem.get('col')}"
+    hint = f" ({problem['hint']})" if problem.get("hint") else ""
+    return f"{place}: error[{problem.get('code')}] {problem.get('message')}{hint}"
