@@ -9,7 +9,7 @@ ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 # What can move a cursor, start an escape sequence, end a line, turn the reading direction or hide: C0, DEL and C1,
 # soft hyphen, zero-width and bidirectional marks, line and paragraph separators, interlinear and tag characters, and
-# lone surrogates, which no output can encode. ZWNJ and ZWJ stay: Persian, Indic scripts and emoji are spelled with them.
+# lone surrogates, which no output can encode. ZWNJ and ZWJ stay: Persian, Indic scripts and emoji need them.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb"
     "\U000e0000-\U000e0fff]"
@@ -29,3 +29,8 @@ def printable(text: str, limit: int | None = None) -> str:
 
 def _replace(match: re.Match[str]) -> str:
     return " " if match[0] in _BLANKS else REPLACEMENT
+
+
+def quoted(text: str, limit: int = 60) -> str:
+    """`text` in double quotes, fit to stand in a message."""
+    return f'"{printable(text, limit)}"'

@@ -1,0 +1,87 @@
+"""Requirement lines: names, extras, versions and markers, and nothing that an installer would act on."""
+
+from __future__ import annotations
+
+import re
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from clowdy.schema.problems import Problem
+from clowdy.schema.rejection import Rejection
+from clowdy.schema.source import SOURCE_LIMIT
+from clowdy.schema.text import printable, quoted
+
+_CODE = "requirement"
+_LONGEST_LINE = 1000
+_comment = re.compile(r"(^|[ \t]+)#.*$")
+_hash_option = re.compile(r"[ \t]+--hash[= ]")
+_url = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[./]")
+_path = re.compile(r"^[./~\\]|[/\\]|\.(whl|zip|tar\.\w+|tgz)$")
+
+
+def check_requirement(text: str) -> str:
+    """The requirement without blanks around it; raises Rejection when it is more or less than PEP 508 allows here."""
+    line = text.strip(" \t")
+    if len(line) > _LONGEST_LINE or printable(line) != line or not line.isascii():
+        raise Rejection(_CODE, f"{quoted(text)} is not a requirement: it is too long or has a character that none has")
+    if line.startswith("-"):
+        option = line.split()[0].split("=")[0]
+        if option in ("-e", "--editable"):
+            raise Rejection(_CODE, f"editable installs are not allowed: {quoted(line)}", "name a package and a version")
+        raise Rejection(
+            _CODE, f"options are not allowed: {quoted(option)}", "write one package a line, as in httpx>=0.28"
+        )
+    if _hash_option.search(line):
+        raise Rejection(_CODE, "options are not allowed: --hash", "leave it out: the lock that Clowdy keeps has hashes")
+    if "${" in line:
+        raise Rejection(_CODE, f"variables are not allowed: {quoted(line)}", "write the version itself")
+    if _url.search(line):
+        raise Rejection(_CODE, f"URLs are not allowed: {quoted(line)}", "name a package and a version")
+    if _path.search(line.partition(";")[0]):
+        raise Rejection(_CODE, f"paths are not allowed: {quoted(line)}", "name a package and a version")
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement as error:
+        reason = printable(str(error).partition("\n")[0], 120)
+        raise Rejection(
+            _CODE, f"{quoted(line)} is not a requirement: {reason}", "write it as in httpx[http2]>=0.28"
+        ) from None
+    # packaging recurses over nested markers and converts numbers of any length.
+    except (RecursionError, ValueError):
+        raise Rejection(_CODE, f"{quoted(line)} is not a requirement") from None
+    if requirement.url is not None:
+        raise Rejection(_CODE, f"URLs are not allowed: {quoted(line)}", "name a package and a version")
+    return line
+
+
+def requirement_lines(text: str) -> list[tuple[int, str]]:
+    """Line numbers and requirements of a requirements.txt, without comments, blank lines and the blanks around."""
+    lines = (_comment.sub("", line.rstrip("\r")).strip(" \t") for line in text.split("\n"))
+    return [(number, line) for number, line in enumerate(lines, start=1) if line]
+
+
+def requirement_problems(text: str, file: str) -> list[Problem]:
+    """Every line of a requirements.txt that cannot be taken."""
+    whole_lines = text.split("\n")
+    problems = []
+    for number, line in requirement_lines(text):
+        try:
+            if line.endswith("\\"):
+                raise Rejection(_CODE, "a line cannot be continued with a backslash", "write one requirement a line")
+            check_requirement(line)
+        except Rejection as rejection:
+            whole = whole_lines[number - 1].rstrip("\r")
+            indent = len(whole) - len(whole.lstrip(" \t"))
+            problems.append(
+                Problem(
+                    file=file,
+                    line=number,
+                    column=indent + 1,
+                    code=rejection.code,
+                    message=rejection.message,
+                    hint=rejection.hint,
+                    source=printable(whole, SOURCE_LIMIT) if indent < SOURCE_LIMIT else "",
+                    length=max(1, min(len(line), SOURCE_LIMIT - indent)),
+                )
+            )
+    return problems
