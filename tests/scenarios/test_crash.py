@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 from tests.harness import Client, Server
@@ -34,11 +35,11 @@ def test_a_killed_server_comes_back_with_the_old_or_the_new_release(own_server: 
         own_server.kill()
         push.wait(60)
         own_server.start()
-        message, live, release = _state(own_server, client, name)
+        message, _, _ = _state(own_server, client, name)
         assert message in (str(number), str(number - 1))
         client.git("fetch", "-q", "clowdy")
         client.git("push", "clowdy", "main:live")
-        message, live, release = _state(own_server, client, name)
+        message, live, _ = _state(own_server, client, name)
         assert message == str(number)
         assert live == client.git("rev-parse", "HEAD").strip()
         main = client.git("ls-remote", "clowdy", "refs/heads/main").split()[0]
@@ -106,8 +107,6 @@ def test_a_stopping_server_finishes_its_calls(own_server: Server, tmp_path, name
         }
     )
     client.push()
-    import threading
-
     answers: list[str] = []
     thread = threading.Thread(target=lambda: answers.append(own_server.call(name).text))
     thread.start()

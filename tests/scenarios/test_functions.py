@@ -6,70 +6,14 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.harness import Server
 
-SOURCES = {
-    "echo": "def handler(event):\n    return event\n",
-    "context": (
-        "def handler(event, context):\n"
-        "    return {'name': context.function_name, 'version': context['function_version'], 'project': context.project,\n"
-        "        'release': context.release, 'request_id': context.request_id, 'runtime': context.runtime,\n"
-        "        'trigger': context.trigger, 'remaining': context.remaining_ms()}\n"
-    ),
-    "text": "def handler(event):\n    return 'plain text'\n",
-    "raw": "def handler(event):\n    return b'\\x00\\xff'\n",
-    "full": (
-        "def handler(event):\n"
-        "    return {'statusCode': 201, 'headers': {'X-One': '1'}, 'cookies': ['a=1; Path=/', 'b=2'], 'body': {'ok': True}}\n"
-    ),
-    "encoded": (
-        "def handler(event):\n    return {'statusCode': 200, 'body': 'AP8=', 'isBase64Encoded': True,\n"
-        "        'headers': {'content-type': 'image/x'}}\n"
-    ),
-    "coroutine": "import asyncio\nasync def handler(event):\n    await asyncio.sleep(0.01)\n    return 'awaited'\n",
-    "fails": "def handler(event):\n    print('before it fails')\n    raise KeyError('plan')\n",
-    "exits": "import os\ndef handler(event):\n    os._exit(3)\n",
-    "sysexit": "import sys\ndef handler(event):\n    sys.exit(3)\n",
-    "loops": "def handler(event):\n    while True:\n        pass\n",
-    "hogs": "def handler(event):\n    kept = []\n    while True:\n        kept.append(bytearray(8 * 1024 * 1024))\n",
-    "forks": (
-        "import os, time\ndef handler(event):\n    try:\n        while True:\n            if os.fork() == 0:\n"
-        "                time.sleep(60)\n    except OSError as error:\n        return type(error).__name__\n"
-    ),
-    "floods": "def handler(event):\n    for _ in range(200000):\n        print('x' * 100)\n    return 'flooded'\n",
-    "closes": "import os\ndef handler(event):\n    os.closerange(0, 1000)\n    return 'closed'\n",
-    "scribbles": (
-        "import os\ndef handler(event):\n    for fd in range(3, 64):\n        try:\n            os.write(fd, b'garbage' * 10)\n"
-        "        except OSError:\n            pass\n    return 'scribbled'\n"
-    ),
-    "threads": (
-        "import threading, time\ndef handler(event):\n"
-        "    threading.Thread(target=time.sleep, args=(60,)).start()\n    return 'left a thread'\n"
-    ),
-    "unjson": "def handler(event):\n    return {1, 2}\n",
-    "injects": (
-        "def handler(event):\n    return {'statusCode': 200, 'headers': {'X-A': 'b\\r\\nSet-Cookie: stolen=1'}, 'body': ''}\n"
-    ),
-    "badstatus": "def handler(event):\n    return {'statusCode': 99}\n",
-    "badname": "def handler(event):\n    return {'statusCode': 200, 'headers': {'a b': 'c'}}\n",
-    "badbase": "def handler(event):\n    return {'statusCode': 200, 'body': '%%%', 'isBase64Encoded': True}\n",
-    "large": "def handler(event):\n    return 'x' * (7 * 1024 * 1024)\n",
-    "writes": (
-        "import os\ndef handler(event):\n    found = []\n    for folder in ('/', '/app', '/usr', '/etc', '/tmp', '/dev', '/proc'):\n"
-        "        try:\n            with open(os.path.join(folder, 'written'), 'w') as file:\n                file.write('x')\n"
-        "            found.append(folder)\n        except OSError:\n            pass\n    return found\n"
-    ),
-    "connects": (
-        "import socket\ndef handler(event):\n    try:\n        socket.create_connection(('127.0.0.1', %PORT%), 2)\n"
-        "    except OSError as error:\n        return type(error).__name__\n    return 'connected'\n"
-    ),
-    "environment": "import os\ndef handler(event):\n    return dict(os.environ)\n",
-    "counts": "COUNT = 0\ndef handler(event):\n    global COUNT\n    COUNT += 1\n    return COUNT\n",
-}
+SOURCES = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "misdeeds").glob("*.py"))}
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +23,10 @@ def project(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     lines = ["env: {STAGE: prod}", "functions:"]
     lines += [f"  {function}: {{timeout: {2 if function == 'loops' else 20}}}" for function in SOURCES]
     lines += ["routes:", "  GET /items/:id: echo", "  ANY /echo/*rest: echo"]
-    lines += [f"  GET /{function}: {function}" for function in SOURCES]
+    lines += [f"  GET /{function}: {function}" for function in SOURCES] + ["  GET /connects/:port: connects"]
     client.commit(
         {"clowdy.yaml": "\n".join(lines) + "\n"}
-        | {f"functions/{name}.py": text.replace("%PORT%", str(server.port)) for name, text in SOURCES.items()}
+        | {f"functions/{function}.py": text for function, text in SOURCES.items()}
     )
     client.push()
     yield name
@@ -204,7 +148,7 @@ def test_only_tmp_can_be_written(server: Server, project: str, runtime: str) -> 
 def test_nothing_is_reached_without_network(server: Server, project: str, runtime: str) -> None:
     if runtime != "sandbox":
         pytest.skip("the process driver does not isolate")
-    answer = get(server, "/connects")
+    answer = get(server, f"/connects/{server.port}")
     assert answer.text != "connected"
     time.sleep(0.1)
     log = server.api("GET", f"/api/invocations/{answer.headers['X-Request-Id']}").json()["log"]

@@ -1,0 +1,5 @@
+import os
+
+
+def handler(event):
+    return dict(os.environ)

@@ -1,0 +1,3 @@
+def handler(event):
+    print("before it fails")
+    raise KeyError("plan")
