@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +26,13 @@ _STEP_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a data directory; `since` is in seconds since 1970."""
+    """Who holds a data directory; `since` is in seconds since 1970, `url` where it answers, once it does."""
 
     pid: int
     host: str
     since: float
     command: str
+    url: str = ""
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -60,13 +61,22 @@ class DataLock:
         try:
             _lock(descriptor, data_dir)
             holder = Holder(os.getpid(), socket.gethostname(), time.time(), " ".join(command or sys.argv)[:500])
-            content = json.dumps(asdict(holder)).encode() + b"\n"
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, content, 0)
+            lock = cls(descriptor)
+            lock._write(holder)
         except BaseException:
             os.close(descriptor)
             raise
-        return cls(descriptor)
+        return lock
+
+    def announce(self, url: str) -> None:
+        """Says where the server answers, for commands on this machine that must reach it."""
+        holder = _holder(self.descriptor)
+        if holder is not None:
+            self._write(replace(holder, url=url))
+
+    def _write(self, holder: Holder) -> None:
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
 
     def release(self) -> None:
         """Lets another server have the directory. Safe to call twice."""
@@ -128,6 +138,7 @@ def _holder(descriptor: int) -> Holder | None:
             printable(str(content["host"]), 100),
             float(content["since"]),
             printable(str(content["command"]), 200),
+            printable(str(content.get("url", "")), 300),
         )
     except (ValueError, KeyError, TypeError):
         return None

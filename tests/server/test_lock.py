@@ -37,6 +37,15 @@ def test_a_second_server_is_told_who_holds_the_directory(tmp_path: Path) -> None
     assert found.pid == os.getpid()
 
 
+def test_who_holds_the_directory_says_where_it_answers(tmp_path: Path) -> None:
+    with DataLock.acquire(tmp_path, ["clowdy", "serve"]) as held:
+        held.announce("http://127.0.0.1:8123")
+        found = holder(tmp_path)
+
+    assert found is not None
+    assert (found.url, found.command, found.pid) == ("http://127.0.0.1:8123", "clowdy serve", os.getpid())
+
+
 def test_a_released_directory_can_be_taken_again(tmp_path: Path) -> None:
     first = DataLock.acquire(tmp_path)
     first.release()
