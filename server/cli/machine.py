@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,11 +23,10 @@ from clowdy.server.errors import ClowdyError
 from clowdy.server.lock import holder
 from clowdy.server.people.keys import load_keyring
 from clowdy.server.people.secrets import Secrets, before_project
-from clowdy.server.people.tokens import ADMIN, Scope, Tokens
-from clowdy.server.store import projects
+from clowdy.server.people.tokens import ADMIN, Scope, Tokens, new_token
+from clowdy.server.store import projects, tokens
 from clowdy.server.store.engine import Store
 
-_HELPER = "clowdy on this machine"
 _RECONCILE_SECONDS = 1800.0
 _Value = TypeVar("_Value")
 
@@ -150,14 +150,17 @@ def _running(data_dir: Path) -> Iterator[Client | None]:
     if not running.url:
         raise Failure(f"the server on {data_dir} does not answer yet ({running}): try again")
 
-    async def lend(store: Store) -> tuple[str, str]:
-        token, text = await Tokens(store).create(_HELPER, Scope.ADMIN)
-        return token.id, text
+    token, text = new_token(ADMIN, Scope.ADMIN, None, time.time())
+
+    async def lend(store: Store) -> None:
+        async with store.writing() as connection:
+            await tokens.add(connection, token)
 
     async def take_back(store: Store) -> None:
-        await Tokens(store).revoke(lent)
+        async with store.writing() as connection:
+            await tokens.remove(connection, token.id)
 
-    lent, text = _with_store(data_dir, lend)
+    _with_store(data_dir, lend)
     try:
         with Client(Target(running.url, text, None)) as client:
             yield client

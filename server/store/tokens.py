@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Column, Float, String, Table, Text, insert, select, update
+from sqlalchemy import Column, Float, String, Table, Text, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -67,6 +67,11 @@ async def revoke(connection: AsyncConnection, token_id: str, at: float) -> bool:
     """Ends a token; False when there is none that could end."""
     statement = update(table).where(table.c.id == token_id, table.c.revoked_at.is_(None))
     return (await connection.execute(statement.values(revoked_at=at))).rowcount > 0
+
+
+async def remove(connection: AsyncConnection, token_id: str) -> None:
+    """Forgets a token, as if it had never been."""
+    await connection.execute(delete(table).where(table.c.id == token_id))
 
 
 async def touch(connection: AsyncConnection, used: Mapping[str, float]) -> None:
