@@ -1,0 +1,102 @@
+"""What changed in one function, in a few words, and how many lines of its code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from clowdy.hooks.code import inside
+from clowdy.hooks.ignore import Ignore
+from clowdy.schema.manifest import FunctionSpec
+from clowdy.schema.units import GIBIBYTE, MEBIBYTE
+
+
+class FileChange(Protocol):
+    """Lines of one file; None where they cannot be counted, as in a picture."""
+
+    @property
+    def added(self) -> int | None: ...
+
+    @property
+    def removed(self) -> int | None: ...
+
+
+class LineCount(NamedTuple):
+    """Lines added to and removed from a function's code."""
+
+    added: int
+    removed: int
+
+    def __str__(self) -> str:
+        return f"+{self.added} −{self.removed}"
+
+
+def count_lines(
+    changes: Mapping[str, FileChange], functions: Iterable[FunctionSpec], patterns: Ignore
+) -> dict[str, LineCount]:
+    """The lines that changed in each function's code, by its name, from those of each path."""
+    matcher = patterns.matcher()
+    coded = {path: change for path, change in changes.items() if not matcher.leaves_out(path)}
+    known: dict[tuple[str, ...], LineCount] = {}
+    counts: dict[str, LineCount] = {}
+    for function in functions:
+        if function.sources not in known:
+            own = [change for path, change in coded.items() if any(inside(path, source) for source in function.sources)]
+            known[function.sources] = LineCount(
+                sum(change.added or 0 for change in own), sum(change.removed or 0 for change in own)
+            )
+        counts[function.name] = known[function.sources]
+    return counts
+
+
+def function_changes(old: FunctionSpec, new: FunctionSpec, *, recoded: bool, lines: LineCount | None) -> list[str]:
+    """`code +12 −3`, `memory 128→256 MB`, …: everything that differs, the most telling first."""
+    changes = [f"code {lines}" if lines is not None and any(lines) else "code"] if recoded else []
+    handlers = f"{old.file}:{old.attribute}", f"{new.file}:{new.attribute}"
+    if handlers[0] != handlers[1]:
+        changes.append(f"handler {handlers[0]}→{handlers[1]}")
+    if old.sources != new.sources:
+        changes.append(f"source {', '.join(old.sources)}→{', '.join(new.sources)}")
+    if old.type is not new.type:
+        changes.append(f"type {old.type.value}→{new.type.value}")
+    if old.memory_bytes != new.memory_bytes:
+        changes.append(f"memory {_sizes(old.memory_bytes, new.memory_bytes)}")
+    if old.timeout_seconds != new.timeout_seconds:
+        changes.append(f"timeout {old.timeout_seconds:g}→{new.timeout_seconds:g} s")
+    for name, before, after in (
+        ("cpu", old.cpu, new.cpu),
+        ("concurrency", old.concurrency, new.concurrency),
+        ("parallel", old.parallel, new.parallel),
+        ("min_warm", old.min_warm, new.min_warm),
+    ):
+        if before != after:
+            changes.append(f"{name} {before:g}→{after:g}")
+    for name, differs in (
+        ("network", old.network is not new.network),
+        ("env", dict(old.env) != dict(new.env)),
+        ("secrets", old.secrets != new.secrets),
+        ("schedule", old.schedules != new.schedules),
+        ("public", old.public != new.public),
+        ("description", old.description != new.description),
+    ):
+        if differs:
+            changes.append(name)
+    return changes
+
+
+def moved(old: str, new: str) -> str:
+    """`false → true`."""
+    return f"{old} → {new}"
+
+
+def _sizes(old: int, new: int) -> str:
+    """`128→256 MB`, `512 MB→1 GB`."""
+    (before, unit), (after, other) = _size(old), _size(new)
+    return f"{before}→{after} {other}" if unit == other else f"{before} {unit}→{after} {other}"
+
+
+def _size(size_bytes: int) -> tuple[str, str]:
+    """A size that loses nothing: in GB only when it is some tenths of one exactly."""
+    if size_bytes >= GIBIBYTE and size_bytes * 10 % GIBIBYTE == 0:
+        return f"{size_bytes / GIBIBYTE:g}", "GB"
+    return f"{size_bytes / MEBIBYTE:g}", "MB"
