@@ -26,9 +26,10 @@ CANCEL = 11
 CREDIT = 12
 PROBE = 13
 PROBED = 14
+HELLO = 15
 
 FIRST_KIND = START
-LAST_KIND = PROBED
+LAST_KIND = HELLO
 
 LOG_LIMIT = 256 * 1024
 """What one call may print, in bytes; the mark that follows is not counted."""

@@ -1,0 +1,80 @@
+"""The runner's end of the channel: blocking reads of whole frames, writes that never mix."""
+
+from __future__ import annotations
+
+import os
+from _thread import RLock
+
+from . import frames
+
+_CHUNK = 256 * 1024
+
+
+class Channel:
+    """Frames over one descriptor. `send` may be called from any thread, `read` from one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        # Reentrant: a signal handler of the function may print while an answer is being written.
+        self._lock = RLock()
+        self._buffer = b""
+
+    def read(self) -> tuple[int, int, bytes, bytes]:
+        """The next frame: kind, call id, head, body. Ends the process when the server is gone."""
+        data = self._buffer or self._more(_CHUNK)
+        while len(data) < frames.HEADER_BYTES:
+            data += self._more(_CHUNK)
+        magic, kind, _, call, head_length, body_length = frames.HEADER.unpack_from(data)
+        if magic != frames.MAGIC:
+            # Somebody else read from this descriptor: nothing that follows can be trusted.
+            os._exit(70)
+        middle = frames.HEADER_BYTES + head_length
+        end = middle + body_length
+        if len(data) < end:
+            parts = [data]
+            missing = end - len(data)
+            while missing > 0:
+                part = self._more(min(max(missing, 65536), 1 << 20))
+                parts.append(part)
+                missing -= len(part)
+            data = b"".join(parts)
+        self._buffer = data[end:] if len(data) > end else b""
+        return kind, call, data[frames.HEADER_BYTES : middle], data[middle:end]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a part of the next frame was already read."""
+        return bool(self._buffer)
+
+    def _more(self, size: int) -> bytes:
+        try:
+            data = os.read(self.descriptor, size)
+        except OSError:
+            os._exit(70)
+        if not data:
+            os._exit(0)
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Writes all of `data`, one or more whole frames. Ends the process when that is not possible."""
+        with self._lock:
+            descriptor = self.descriptor
+            if descriptor < 0:
+                return
+            try:
+                written = os.write(descriptor, data)
+                if written < len(data):
+                    rest = memoryview(data)[written:]
+                    while rest:
+                        rest = rest[os.write(descriptor, rest) :]
+            except OSError:
+                os._exit(70)
+
+    def forget(self) -> None:
+        """In a child that the function forked: the channel stays the parent's alone."""
+        self._lock = RLock()
+        descriptor, self.descriptor = self.descriptor, -1
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass

@@ -1,0 +1,191 @@
+"""The runner: started empty, told once which function it is, then answering calls until it is killed.
+
+It runs as the function's own user in the function's own process, so that nothing here is a barrier; the server
+believes nothing that comes from it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from . import frames
+from .answer import LATER, BadResponse, encode
+from .channel import Channel
+from .codec import decode, to_bytes
+from .event import context_of, event_of
+from .loading import Function, LoadError, load, prepare, trace
+from .logs import Logs, Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .logs import CallLog
+
+_CHANNEL, _PIPE = 1000, 1001
+_PRELOAD_AFTER_MS = 40
+
+
+def main(processes: int) -> None:
+    """Runs on descriptor 3, the channel, and 4, the reading end of the pipe behind 1 and 2."""
+    # High numbers, and closed in whatever the function executes.
+    os.dup2(3, _CHANNEL, inheritable=False)
+    os.dup2(4, _PIPE, inheritable=False)
+    os.close(3)
+    os.close(4)
+    if processes:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    sys.dont_write_bytecode = True
+    channel = Channel(_CHANNEL)
+    logs = Logs(channel, _PIPE)
+    sys.stdout = sys.__stdout__ = Stream(logs, 1, "<stdout>")  # type: ignore[misc, assignment]
+    sys.stderr = sys.__stderr__ = Stream(logs, 2, "<stderr>")  # type: ignore[misc, assignment]
+    os.register_at_fork(after_in_child=logs.after_fork)
+    os.register_at_fork(after_in_child=channel.forget)
+    logs.start()
+    channel.send(frames.pack(frames.HELLO, 0, b"", sys.version.partition(" ")[0].encode()))
+    _preload_when_idle()
+    kind, _, head, _ = channel.read()
+    start = decode(head.decode())
+    if kind == frames.PROBE:
+        _probe(channel, logs, start)
+    elif kind == frames.START:
+        _serve(channel, logs, start)
+
+
+def _preload_when_idle() -> None:
+    """Imports what most functions import, once it is clear that nobody waits for this instance."""
+    waiting = select.poll()
+    waiting.register(_CHANNEL, select.POLLIN)
+    if not waiting.poll(_PRELOAD_AFTER_MS):
+        import json
+        import traceback  # noqa: F401  (an error's first report should not wait for it)
+
+        json.loads("{}")
+
+
+def _load(logs: Logs, start: dict[str, Any], handler: list[str]) -> tuple[Function | None, bytes, dict[str, Any]]:
+    """One handler, what its import printed, and what to say of it."""
+    log = logs.begin(0)
+    began = time.perf_counter()
+    function = None
+    try:
+        function = load(start["app"], start["sources"][0], handler[0], handler[1], start["type"])
+        said = {"shape": function.shape, "import_ms": (time.perf_counter() - began) * 1000}
+    except LoadError as error:
+        said = {"reason": error.reason, "text": error.text[: frames.TEXT_LIMIT], "module": error.module}
+    except BaseException as error:  # noqa: BLE001  (a class of the module may raise while its object is looked at)
+        said = {"reason": "exception", "text": f"Failed to load function: {trace(error)}", "module": None}
+    _end_if_forked(logs)
+    return function, logs.end(log), said
+
+
+def _end_if_forked(logs: Logs) -> None:
+    """Ends a child that the function forked and that came back into the runner: it must not speak for the parent."""
+    if logs.forked:
+        os._exit(0)
+
+
+def _probe(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
+    prepare(start)
+    for handler in start["handlers"]:
+        _, log, said = _load(logs, start, handler)
+        channel.send(log + frames.pack(frames.PROBED, 0, to_bytes(said)))
+    channel.read()
+
+
+def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
+    prepare(start)
+    function, log, said = _load(logs, start, start["handler"])
+    if function is None:
+        channel.send(log + frames.pack(frames.START_FAILED, 0, to_bytes(said)))
+        channel.read()
+        return
+    names = start["context"]
+    if function.shape == "async handler":
+        from .looped import serve
+
+        channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
+        serve(channel, logs, function, names)
+        return
+    channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
+    while True:
+        kind, call, head, body = channel.read()
+        if kind == frames.CALL:
+            _answer(channel, logs, function, names, call, head, body)
+
+
+def _answer(
+    channel: Channel,
+    logs: Logs,
+    function: Function,
+    names: dict[str, Any],
+    call: int,
+    head: bytes,
+    body: bytes,
+) -> None:
+    """One call of a plain handler, from its frame to the frame that answers it."""
+    log = logs.begin(call)
+    try:
+        said = decode(head.decode())
+        event, context = arguments(said, body, names)
+        value = function.call(event, context) if function.arguments == 2 else function.call(event)
+        if hasattr(value, "__await__"):
+            from .looped import run
+
+            value = run(value)
+        answer = result(function, said, call, value)
+        value = event = context = None
+    except BaseException as error:  # noqa: BLE001  (SystemExit and KeyboardInterrupt are the function's, too)
+        answer = failure(log, call, error)
+    _end_if_forked(logs)
+    channel.send(logs.end(log) + answer)
+
+
+class BadInput(Exception):
+    """An event that is not JSON."""
+
+
+def arguments(said: dict[str, Any], body: bytes, names: dict[str, Any]) -> tuple[Any, Any]:
+    """Event and context of a call."""
+    try:
+        return event_of(said, body), context_of(said, names)
+    except (ValueError, RecursionError):
+        raise BadInput("Invalid JSON input") from None
+
+
+def result(function: Function, said: dict[str, Any], call: int, value: Any) -> bytes:
+    """The frame that carries what a handler returned; raises BadResponse."""
+    if function.shape not in ("handler", "async handler"):
+        raise BadResponse(f"The handler is {_ARTICLES[function.shape]}: {LATER}")
+    head, body = encode(value, said["trigger"] == "gateway")
+    return frames.pack(frames.RESULT, call, head, body)
+
+
+_ARTICLES = {
+    "generator": "a generator function",
+    "async generator": "an async generator function",
+    "ASGI application": "an ASGI application",
+    "WSGI application": "a WSGI application",
+}
+
+
+def failure(log: CallLog, call: int, error: BaseException) -> bytes:
+    """The frame that says why a call failed; its text also goes to the log."""
+    if isinstance(error, BadResponse):
+        code, text = "bad_response", str(error)
+    elif isinstance(error, BadInput):
+        code, text = "function_failed", str(error)
+    elif isinstance(error, MemoryError):
+        code, text = "out_of_memory", "Function error: MemoryError"
+    else:
+        code = "crashed" if isinstance(error, SystemExit) else "function_failed"
+        text = f"Function error: {trace(error)}"
+    data = text.encode("utf-8", "backslashreplace")[: frames.TEXT_LIMIT]
+    log.add(data + b"\n")
+    return frames.pack(frames.FAILED, call, b'{"code":"%s"}' % code.encode(), data)
