@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from clowdy.schema.names import is_environment
 from clowdy.schema.rejection import Rejection
 from clowdy.schema.text import printable, quoted
-from clowdy.schema.units import format_size
 
 VALUE_LIMIT_BYTES = 4 * 1024
 TOTAL_LIMIT_BYTES = 64 * 1024
@@ -50,7 +49,7 @@ def check_environment_value(name: str, value: str) -> None:
     if size_bytes > VALUE_LIMIT_BYTES:
         raise Rejection(
             "env-size",
-            f"{shown} has {format_size(size_bytes)}, a value may have 4 KB",
+            f"{shown} has {size_bytes:,} bytes, a value may have {VALUE_LIMIT_BYTES:,} (4 KB)",
             "put it in a file of the repository",
         )
     if "\0" in value:
@@ -63,6 +62,6 @@ def check_environment_size(env: Mapping[str, str]) -> None:
     if size_bytes > TOTAL_LIMIT_BYTES:
         raise Rejection(
             "env-size",
-            f"env has {format_size(size_bytes)} in all, it may have 64 KB",
+            f"env has {size_bytes:,} bytes in all, it may have {TOTAL_LIMIT_BYTES:,} (64 KB)",
             "put large values in files of the repository",
         )

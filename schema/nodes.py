@@ -249,7 +249,7 @@ def _in_words(error: yaml.YAMLError, source: Source) -> Problem:
     elif "tab character" in problem:
         problem, hint = "a tab cannot indent YAML", "use spaces"
     elif "mapping values are not allowed" in problem:
-        problem, hint = "a second : in one line", "put a value that has ': ' in quotes, or check the indentation"
+        problem, hint = "this : cannot stand here", "put a value that has ': ' in quotes, or check the indentation"
     elif "alphabetic or numeric character" in problem:
         place = began
         name = text[began : began + 1]

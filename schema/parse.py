@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from clowdy.schema.endpoints import read_checks, read_routes
 from clowdy.schema.functions import read_function
 from clowdy.schema.manifest import Auth, Manifest
 from clowdy.schema.marks import Marks, Repetition
@@ -13,7 +14,6 @@ from clowdy.schema.paths import check_path
 from clowdy.schema.problems import Problem
 from clowdy.schema.reading import Reading, label
 from clowdy.schema.rejection import Rejection
-from clowdy.schema.requests import read_checks, read_routes
 from clowdy.schema.requirements import check_requirement
 from clowdy.schema.shape import check_shape
 from clowdy.schema.source import read_source

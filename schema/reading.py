@@ -66,8 +66,10 @@ def _described(node: Node | None) -> str:
             return "nothing"
         return printable(node.text, 40) if node.plain and not isinstance(node.value, str) else quoted(node.text, 40)
     if isinstance(node, Sequence):
-        return "a list"
-    return "a mapping" if isinstance(node, Mapping) else "nothing"
+        return "a list" if node.items else "an empty list"
+    if isinstance(node, Mapping):
+        return "a mapping" if node.entries else "an empty mapping"
+    return "nothing"
 
 
 def label(path: Path) -> str:

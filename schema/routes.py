@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -24,16 +25,13 @@ _ANSWERED_OTHERWISE = {
 }
 
 
-class RoutePattern(NamedTuple):
-    """A route's request line; `path` has no trailing slash, except `/` itself."""
+@dataclass(frozen=True, slots=True)
+class RoutePattern:
+    """A route's request line; `path` has no trailing slash, except `/` itself, which has no `segments`."""
 
     method: str
     path: str
-
-    @property
-    def segments(self) -> tuple[str, ...]:
-        """What stands between the slashes; nothing for `/`."""
-        return tuple(self.path[1:].split("/")) if self.path != "/" else ()
+    segments: tuple[str, ...]
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -70,7 +68,8 @@ def parse_route(text: str, suggest: Suggester) -> RoutePattern:
         raise Rejection(
             "route-method", f"{quoted(method)} is not a method of a route", hint or f"write one of {', '.join(METHODS)}"
         )
-    return RoutePattern(method, _check_path(path))
+    path = _check_path(path)
+    return RoutePattern(method, path, tuple(path[1:].split("/")) if path != "/" else ())
 
 
 def _check_path(path: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator, FormatChecker, validators
+from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
 
 from clowdy.schema.marks import Path
 from clowdy.schema.nodes import Scalar
@@ -34,11 +37,12 @@ def load_schema() -> dict[str, Any]:
 
 
 @functools.cache
-def _validator() -> Draft202012Validator:
+def _validator() -> Validator:
     formats = FormatChecker(formats=())
+    strict: type[Validator] = validators.extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
     formats.checks("clowdy-timeout")(lambda value: not isinstance(value, str) or is_timeout(value))
     formats.checks("clowdy-memory")(lambda value: not isinstance(value, str) or is_memory(value))
-    return Draft202012Validator(load_schema(), format_checker=formats)
+    return strict(load_schema(), format_checker=formats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,12 @@ def _violations(data: Any) -> Iterator[_Violation]:
             schema=error.schema if isinstance(error.schema, Mapping) else {},
             instance=error.instance,
         )
+
+
+def _check_pattern(_: Validator, pattern: str, instance: object, __: object) -> Iterator[ValidationError]:
+    # Python's $ also matches before a last newline, JSON Schema's does not.
+    if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
+        yield ValidationError("does not match")
 
 
 def check_shape(reading: Reading) -> None:
@@ -141,9 +151,7 @@ def _hint(reading: Reading, violation: _Violation) -> str:
     takes_boolean = "boolean" in types or True in choices
     if node.value is None:
         return (
-            "write {} for the defaults"
-            if "object" in types and "string" not in types
-            else "give it a value or leave it out"
+            "write {} or leave it out" if violation.schema.get("default") == {} else "give it a value or leave it out"
         )
     if takes_boolean and node.text.lower() in _SPOKEN_BOOLEANS:
         return f"did you mean {_SPOKEN_BOOLEANS[node.text.lower()]}?"

@@ -7,7 +7,7 @@ import re
 
 from clowdy.schema.problems import Problem
 from clowdy.schema.text import printable
-from clowdy.schema.units import KIBIBYTE, format_size
+from clowdy.schema.units import KIBIBYTE
 
 SIZE_LIMIT_BYTES = 256 * KIBIBYTE
 SOURCE_LIMIT = 500
@@ -78,9 +78,9 @@ class Source:
 def read_source(content: bytes, file: str) -> tuple[Source, tuple[Problem, ...]]:
     """`content` as text, and why it cannot be read as such. With problems the text may be cut or have replacements."""
     if len(content) > SIZE_LIMIT_BYTES:
-        size = format_size(len(content))
         source = Source(file, "")
-        return source, (source.whole("file-size", f"{file} has {size}, it may have 256 KB", "make it smaller"),)
+        found = f"{file} has {len(content):,} bytes, it may have {SIZE_LIMIT_BYTES:,} (256 KB)"
+        return source, (source.whole("file-size", found, "make it smaller"),)
     encoding = _foreign_encoding(content)
     if encoding is not None:
         source = Source(file, "")

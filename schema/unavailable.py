@@ -17,7 +17,6 @@ ANY = "*"
 
 KEPT_AT_THE_TOP = ("migrations", "environments", "preview", "domains", "jwt", "verify")
 KEPT_IN_A_FUNCTION = ("rate", "retries", "max_age", "timezone", "python", "deprecated")
-# Not a key that parse knows, but one that it may see: `deprecated` of a route.
 KEPT_IN_A_ROUTE = ("deprecated",)
 
 
