@@ -24,11 +24,13 @@ KEPT_IN_A_ROUTE = ("deprecated",)
 class Unavailable:
     """What stands at `path` (`*`: any key) is refused where `applies` to its value.
 
-    `whole` tells a key that is refused as such from single values of one. Of a `kept` one nothing else is judged.
+    `words` say so in the documentation. `whole` tells a key that is refused as such from single values of one. Of a
+    `kept` one nothing else is judged.
     """
 
     path: tuple[str, ...]
     applies: Callable[[Any], bool]
+    words: str = ""
     whole: bool = True
     kept: bool = False
 
@@ -46,14 +48,16 @@ def _more_than_one(value: Any) -> bool:
 
 
 NOT_BUILT = (
-    Unavailable(("database",), _always),
-    Unavailable(("cors",), _always),
-    Unavailable(("requirements",), bool),
-    Unavailable(("functions", ANY, "schedule"), bool),
-    Unavailable(("functions", ANY, "network"), _one_of(True, "database"), whole=False),
-    Unavailable(("functions", ANY, "type"), _one_of("asgi", "wsgi"), whole=False),
-    Unavailable(("functions", ANY, "parallel"), _more_than_one, whole=False),
-    Unavailable(("routes", ANY, "auth"), _one_of("key", "jwt"), whole=False),
+    Unavailable(("database",), _always, "`database`"),
+    Unavailable(("cors",), _always, "`cors`"),
+    Unavailable(("requirements",), bool, "`requirements`, unless it is an empty list"),
+    Unavailable(("functions", ANY, "schedule"), bool, "`schedule`, unless it is an empty list"),
+    Unavailable(
+        ("functions", ANY, "network"), _one_of(True, "database"), "`network`, unless it is `false`", whole=False
+    ),
+    Unavailable(("functions", ANY, "type"), _one_of("asgi", "wsgi"), "`type: asgi` and `wsgi`", whole=False),
+    Unavailable(("functions", ANY, "parallel"), _more_than_one, "`parallel` above 1", whole=False),
+    Unavailable(("routes", ANY, "auth"), _one_of("key", "jwt"), "`auth: key` and `jwt`", whole=False),
 )
 
 KEPT = (
