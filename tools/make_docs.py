@@ -1,5 +1,8 @@
 """Writes docs/clowdy-yaml.md from the JSON Schema and the tables of the code; `--check` only compares."""
 
+# ruff: noqa: E501
+# The prose below has a sentence a line, as it stands in the page.
+
 from __future__ import annotations
 
 import json
@@ -113,13 +116,8 @@ def type_of(schema: Mapping[str, Any]) -> str:
         return f"`{json.dumps(schema['const'])}`"
     if "enum" in schema:
         return ", ".join(f"`{value if isinstance(value, str) else json.dumps(value)}`" for value in schema["enum"])
-    words = {
-        "string": "text",
-        "object": "mapping",
-        "array": "list",
-        "integer": "whole number",
-        "boolean": "true or false",
-    }
+    boolean = "`true`" if schema.get("not") == {"const": False} else "true or false"
+    words = {"string": "text", "object": "mapping", "array": "list", "integer": "whole number", "boolean": boolean}
     types = schema.get("type", "any value")
     return " or ".join(words.get(name, name) for name in ([types] if isinstance(types, str) else types))
 
@@ -182,6 +180,7 @@ def page() -> str:
         "",
         f"- Names kept for later at the top: {names(unavailable.KEPT_AT_THE_TOP)}.",
         f"- Names kept for later in a function: {names(unavailable.KEPT_IN_A_FUNCTION)}, and a list for `network`.",
+        f"- Names kept for later in a route: {names(unavailable.KEPT_IN_A_ROUTE)}.",
         *(f"- {row.words}" for row in unavailable.NOT_BUILT),
         "",
         "## Codes",
