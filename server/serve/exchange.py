@@ -1,0 +1,329 @@
+"""One call of a function, from the instance that takes it to its record: the sink of everything it says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from clowdy.runtimes.api import Application, Call, FailureCode, Instance
+from clowdy.runtimes.fleet import Lease
+from clowdy.server.serve.answers import AnswerHead, BadAnswer, read_head
+from clowdy.server.serve.table import Mount, ProjectTable, Target
+
+ANSWER_LIMIT = 6 * 1024 * 1024
+"""What an answer that does not stream may have, in bytes."""
+
+WINDOW = 256 * 1024
+"""How many bytes of a stream may be on their way to the caller before the instance has to wait."""
+
+OVERFLOW = 8 * WINDOW
+"""What an instance that does not wait may have sent before its call is ended."""
+
+
+class Leasing(Protocol):
+    """What calls need of the pool."""
+
+    def lease(self, application: Application) -> Instance | None:
+        """An instance at once, or None."""
+        ...
+
+    async def acquire(self, application: Application) -> Lease:
+        """An instance, started or waited for if need be."""
+        ...
+
+    def release(self, instance: Instance) -> None:
+        """The call is over."""
+        ...
+
+
+class Failure(NamedTuple):
+    """How a call failed. `text` is for its author alone."""
+
+    code: str
+    text: str
+
+
+class CallRecord(NamedTuple):
+    """Everything that is remembered of a call. `event` and `body` are what the instance got, `answer` what it said.
+
+    `status` is `success`, `error` or `timeout`; `http_status` the number that was sent, None for direct calls and
+    where nothing was sent; `head` of the event and of the answer are JSON as on the wire.
+    """
+
+    id: str
+    at: float
+    project: ProjectTable
+    target: Target
+    trigger: str
+    method: str | None
+    path: str | None
+    status: str
+    http_status: int | None
+    code: str | None
+    duration_ms: float
+    cold_start: bool
+    event: bytes
+    body: bytes
+    answer_head: bytes
+    answer: bytes
+    log: bytes
+    error: str
+
+
+Ledger = Callable[[CallRecord], None]
+"""Keeps a record; returns when it would survive the end of this process. Must neither wait nor raise."""
+
+
+class Exchange:
+    """One call of `target`. Implements `CallSink`.
+
+    Once it has begun to be answered, `failure` or `answer` is set; with `streams`, the answer comes in pieces.
+    Whoever answers the caller sets `sent_status` and then calls `record`.
+    """
+
+    __slots__ = (
+        "_call_id",
+        "_instance",
+        "_ledger",
+        "_logs",
+        "_over",
+        "_pieces",
+        "_pool",
+        "_recorded",
+        "_started",
+        "_unsent",
+        "_waiter",
+        "answer",
+        "answer_bytes",
+        "at",
+        "body",
+        "cold",
+        "event",
+        "failure",
+        "method",
+        "mount",
+        "on_begun",
+        "path",
+        "project",
+        "raw_head",
+        "request_id",
+        "sent_status",
+        "streams",
+        "target",
+        "trigger",
+    )
+
+    def __init__(
+        self,
+        pool: Leasing,
+        ledger: Ledger,
+        project: ProjectTable,
+        target: Target,
+        request_id: str,
+        trigger: str,
+        method: str | None,
+        path: str | None,
+        event: bytes,
+        mount: Mount | None = None,
+    ) -> None:
+        self._pool = pool
+        self._ledger = ledger
+        self.project = project
+        self.target = target
+        self.request_id = request_id
+        self.trigger = trigger
+        self.method = method
+        self.path = path
+        self.event = event
+        self.mount = mount
+        self.body = b""
+        self.at = time.time()
+        self.cold = False
+        self.answer: AnswerHead | None = None
+        self.answer_bytes = b""
+        self.raw_head = b""
+        self.failure: Failure | None = None
+        self.streams = False
+        self.sent_status: int | None = None
+        self.on_begun: Callable[[Exchange], None] | None = None
+        self._started = time.perf_counter()
+        self._instance: Instance | None = None
+        self._call_id = 0
+        self._logs: list[bytes] = []
+        self._pieces: deque[bytes] = deque()
+        self._unsent = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._over = False
+        self._recorded = False
+
+    def start(self, instance: Instance, timeout_seconds: float, *, cold: bool = False) -> None:
+        """Hands the call to a leased instance, which goes back to the pool when it is over."""
+        self._instance = instance
+        self.cold = cold
+        self._started = time.perf_counter()
+        call_id = instance.call(Call(self.event, self.body, timeout_seconds, self))
+        self._call_id = call_id
+
+    # What the instance says.
+
+    def log(self, text: bytes) -> None:
+        """More of what the call printed."""
+        self._logs.append(text)
+
+    def result(self, head: bytes, body: bytes) -> None:
+        """The whole answer."""
+        self._ended()
+        self.raw_head = head
+        self.answer_bytes = body
+        try:
+            if len(body) > ANSWER_LIMIT:
+                raise BadAnswer(f"the answer has {len(body)} bytes, over {ANSWER_LIMIT // 1024**2} MB: stream it")
+            self.answer = read_head(head)
+        except BadAnswer as bad:
+            self.failure = Failure("bad_response", str(bad))
+        self._begun()
+
+    def head(self, head: bytes) -> None:
+        """Status and headers of an answer in pieces."""
+        self.raw_head = head
+        try:
+            self.answer = read_head(head)
+            self.streams = True
+        except BadAnswer as bad:
+            self._stop("bad_response", str(bad))
+        self._begun()
+
+    def piece(self, body: bytes) -> None:
+        """More of its body."""
+        self._pieces.append(body)
+        self._unsent += len(body)
+        if self._unsent > OVERFLOW:
+            self._stop("bad_response", "the function streams faster than its caller reads, and does not wait")
+        self._wake()
+
+    def end(self) -> None:
+        """Its end."""
+        self._ended()
+        self._wake()
+
+    def failed(self, code: FailureCode, text: str) -> None:
+        """The call failed, before its answer began or in the middle of it."""
+        self._ended()
+        self.failure = Failure(code.value, text)
+        self._begun()
+
+    def _begun(self) -> None:
+        if self.on_begun is not None:
+            self.on_begun(self)
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _ended(self) -> None:
+        if not self._over:
+            self._over = True
+            if self._instance is not None:
+                self._pool.release(self._instance)
+
+    def _stop(self, code: str, text: str) -> None:
+        """Ends a call whose instance says what cannot be."""
+        self.failure = Failure(code, text)
+        self.cancel()
+
+    # What the caller does.
+
+    async def begun(self) -> None:
+        """Returns when `failure` or `answer` is set."""
+        while self.answer is None and self.failure is None:
+            await self._change()
+
+    async def next_piece(self) -> bytes | None:
+        """More of a stream, None at its end or when it failed. Says to the instance that it was taken."""
+        while not self._pieces:
+            if self._over:
+                return None
+            await self._change()
+        piece = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
+        self._pieces.clear()
+        self._unsent -= len(piece)
+        return piece
+
+    def taken(self, size: int) -> None:
+        """The caller's connection took `size` bytes of the stream: the instance may send as many more."""
+        credit = getattr(self._instance, "credit", None)
+        if credit is not None and not self._over:
+            credit(self._call_id, size)
+
+    async def _change(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def cancel(self) -> None:
+        """Ends the call; nothing more of it comes. Harmless when it is over."""
+        if self._over:
+            return
+        instance = self._instance
+        if instance is not None:
+            instance.cancel(self._call_id)
+        self._ended()
+        self._wake()
+
+    def fail(self, code: str, text: str) -> None:
+        """The answer cannot be used, for a reason that its reader found."""
+        self.failure = Failure(code, text)
+
+    # What is remembered.
+
+    @property
+    def log_bytes(self) -> bytes:
+        """What the call printed so far."""
+        return b"".join(self._logs)
+
+    @property
+    def duration_ms(self) -> float:
+        """Time since the instance was given the call."""
+        return (time.perf_counter() - self._started) * 1000
+
+    def record(self, *, gone: bool = False) -> None:
+        """Writes the call down, once, with `sent_status`. `gone`: the caller left before the answer was over."""
+        if self._recorded:
+            return
+        self._recorded = True
+        failure = self.failure
+        if failure is None:
+            code, status, error = None, "error" if gone else "success", "The client left" if gone else ""
+        else:
+            code, error = failure
+            status = "timeout" if code == "timeout" else "error"
+        self._ledger(
+            CallRecord(
+                self.request_id,
+                self.at,
+                self.project,
+                self.target,
+                self.trigger,
+                self.method,
+                self.path,
+                status,
+                self.sent_status,
+                code,
+                (time.perf_counter() - self._started) * 1000,
+                self.cold,
+                self.event,
+                self.body,
+                self.raw_head,
+                self.answer_bytes,
+                b"".join(self._logs),
+                error,
+            )
+        )

@@ -1,0 +1,397 @@
+"""The live table, and one call through it: which function a request means, and what its caller gets."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from aiohttp import web
+
+from clowdy.runtimes.api import DriverUnavailable, StartFailed
+from clowdy.runtimes.pool import Busy, NotServed
+from clowdy.server.serve import answers
+from clowdy.server.serve.answers import JSON, AnswerHead, Header, confine, error_body
+from clowdy.server.serve.exchange import Exchange, Leasing, Ledger
+from clowdy.server.serve.hosts import Hosts, Proxies
+from clowdy.server.serve.requests import (
+    IDLE_SECONDS,
+    BodyBroken,
+    BodyStalled,
+    IsOwnToken,
+    TooLarge,
+    dump_head,
+    function_headers,
+    read_body,
+    split_target,
+)
+from clowdy.server.serve.routing import BadPath, Match, MethodNotAllowed, decode
+from clowdy.server.serve.sending import send_stream, send_whole
+from clowdy.server.serve.table import PREFIX, Live, Mount, ProjectTable, Target
+
+MayReadLogs = Callable[[str | None, str, str | None], bool]
+"""Whether the token in an Authorization header may read a project's logs; the address is for limits of tries."""
+
+CORS_SECONDS = 600
+
+
+class Place(NamedTuple):
+    """Where a request goes: `mount` is None for a project that is not there. `path` and `query` are as sent."""
+
+    mount: Mount | None
+    path: str
+    query: str
+    own_host: bool
+
+
+class Routed(NamedTuple):
+    """The function that answers, the route's parameters and the method that it sees."""
+
+    target: Target
+    params: Mapping[str, str]
+    method: str
+
+
+class Refusal(NamedTuple):
+    """An answer that no function was asked for. Without `detail` it has no body."""
+
+    status: int
+    code: str
+    detail: str
+    headers: tuple[Header, ...] = ()
+    error: str = ""
+
+
+class Client(Protocol):
+    """What the gateway asks of the connection that a request came on."""
+
+    on_lost: Callable[[], object] | None
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end."""
+        ...
+
+    def take_begun(self) -> Exchange | None:
+        """The call that was begun for the request before it was known that its answer needs more than one write."""
+        ...
+
+
+NOT_AVAILABLE = Refusal(503, "start_failed", "The function for this route is not available")
+
+
+def new_request_id() -> str:
+    """12 hex digits."""
+    return secrets.token_hex(6)
+
+
+NOWHERE = Mount(ProjectTable("", "", None), PREFIX[:-1])
+"""Stands for a project that is not there, on the pages' host."""
+
+
+class Gateway:
+    """Everything under `/api/gateway/` and on the projects' own hosts."""
+
+    def __init__(
+        self,
+        pool: Leasing,
+        ledger: Ledger,
+        hosts: Hosts,
+        *,
+        is_own_token: IsOwnToken,
+        may_read_logs: MayReadLogs,
+        proxies: Proxies | None = None,
+        body_limit: int = 6 * 1024 * 1024,
+        body_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self.pool = pool
+        self.ledger = ledger
+        self.proxies = proxies or Proxies()
+        self.body_limit = body_limit
+        self.body_seconds = body_seconds
+        self.may_read_logs = may_read_logs
+        self.live = Live()
+        self._hosts = hosts
+        self._is_own_token = is_own_token
+
+    # What is live.
+
+    def publish(self, project: ProjectTable, names: Sequence[str]) -> None:
+        """From the next request on `project` answers, under `names`: its own first, then old ones."""
+        self.live = self.live.with_project(project, names)
+
+    def withdraw(self, project_id: str) -> None:
+        """From the next request on the project is not found."""
+        self.live = self.live.without(project_id)
+
+    # Which function a request means.
+
+    def locate(self, host: str, target: str) -> Place | None:
+        """The project that a request is for, or None: then it is for the pages."""
+        name = self._hosts.project(host)
+        if name is not None:
+            path, query = split_target(target)
+            return Place(self.live.by_host.get(name), path, query, True)
+        if not target.startswith(PREFIX):
+            if split_target(target)[0] == PREFIX[:-1]:
+                return Place(None, "/", "", False)
+            return None
+        path, query = split_target(target)
+        name, _, rest = path[len(PREFIX) :].partition("/")
+        mount = self.live.by_path.get(name)
+        if mount is None and "%" in name:
+            try:
+                mount = self.live.by_path.get(decode(name))
+            except BadPath:
+                mount = None
+        return Place(mount, f"/{rest}", query, False)
+
+    def route(self, project: ProjectTable, method: str, path: str) -> Routed | Refusal:
+        """The function for method and path, or what is answered instead of asking one."""
+        if project.routes is None:
+            return Refusal(404, "not_found", "No routes configured for this project")
+        try:
+            match = project.routes.match(method, path)
+        except BadPath as bad:
+            return Refusal(400, "bad_request", f"Bad request: {bad}")
+        if isinstance(match, Match):
+            target = project.functions.get(match.route.function)
+            if target is None:
+                return NOT_AVAILABLE
+            return Routed(target, match.params, match.method)
+        if isinstance(match, MethodNotAllowed):
+            allow = ("Allow", match.allow)
+            if method == "OPTIONS":
+                return Refusal(204, "", "", (allow,))
+            return Refusal(405, "method_not_allowed", f"Method {method} is not allowed here", (allow,))
+        return Refusal(404, "not_found", f"No route matches {method} {path}")
+
+    def exchange(
+        self,
+        mount: Mount,
+        routed: Routed,
+        request_id: str,
+        method: str,
+        place: Place,
+        headers: Mapping[str, str],
+    ) -> Exchange:
+        """The call that `routed` needs, not begun yet. `method` is the request's own."""
+        project = mount.project
+        target = routed.target
+        application = target.application
+        path = place.path if "%" not in place.path else "/".join(map(decode, place.path.split("/")))
+        event = dump_head(
+            {
+                "trigger": "gateway",
+                "request_id": request_id,
+                "release": project.release,
+                "timeout": 0.0 if application is None else application.timeout_seconds,
+                "prefix": mount.prefix,
+                "method": routed.method,
+                "path": path,
+                "params": routed.params,
+                "query": place.query,
+                "headers": headers,
+            }
+        )
+        return Exchange(self.pool, self.ledger, project, target, request_id, "gateway", method, path, event, mount)
+
+    def headers_for(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What a function sees of a request's headers."""
+        return function_headers(headers.items(), self._is_own_token)
+
+    def head_of(self, mount: Mount, answer: AnswerHead, request_id: str, origin: str | None) -> list[Header]:
+        """All headers of a function's answer, except for its length, from `answer` as the function gave it."""
+        given = answers.without_session(answer.headers) if mount.own_host else confine(answer.headers, mount.prefix)
+        headers = [*mount.headers, ("X-Request-Id", request_id), *given]
+        if mount.project.cors and origin:
+            names = {name.lower() for name, _ in given}
+            if "access-control-allow-origin" not in names:
+                headers += _cors(mount.project.cors, origin)
+        return headers
+
+    # One request, with everything that may come of it.
+
+    async def handle(self, request: web.BaseRequest, place: Place) -> web.StreamResponse:
+        """Answers a request that `locate` found a place for."""
+        client: Client = request.protocol  # type: ignore[assignment]
+        exchange = client.take_begun()
+        task = asyncio.current_task()
+        client.on_lost = task.cancel if task is not None else None
+        try:
+            if exchange is None:
+                began = await self._begin(request, place)
+                if isinstance(began, web.Response):
+                    return began
+                exchange = began
+            return await self._finish(request, exchange)
+        finally:
+            client.on_lost = None
+
+    async def _begin(self, request: web.BaseRequest, place: Place) -> Exchange | web.Response:
+        """The call of a request, given to an instance; or the response where there is none to be made."""
+        request_id = new_request_id()
+        mount = place.mount
+        if mount is None:
+            refusal = Refusal(404, "not_found", "Project not found")
+            return self.refuse(request, None if place.own_host else NOWHERE, request_id, refusal)
+        routed = self.route(mount.project, request.method, place.path)
+        if isinstance(routed, Refusal):
+            if routed.status == 204:
+                routed = routed._replace(headers=(*routed.headers, *_preflight(mount.project.cors, request, routed)))
+            return self.refuse(request, mount, request_id, routed)
+        exchange = self.exchange(mount, routed, request_id, request.method, place, self._sane_headers(request))
+        try:
+            exchange.body = await read_body(request, self.body_limit, self.body_seconds)
+        except (TooLarge, BodyStalled, BodyBroken) as error:
+            return self.refuse(request, mount, request_id, self.refusal_of(error))
+        refused = await self.begin(exchange)
+        return exchange if refused is None else self.refuse(request, mount, request_id, refused)
+
+    def _sane_headers(self, request: web.BaseRequest) -> dict[str, str]:
+        headers = self.headers_for(request.headers)
+        if request.headers.get("Content-Encoding", "").lower() in {"gzip", "deflate", "br", "zstd"}:
+            # aiohttp has inflated the body by now.
+            headers.pop("content-encoding", None)
+            headers.pop("content-length", None)
+        return headers
+
+    async def begin(self, exchange: Exchange) -> Refusal | None:
+        """Gives the call to an instance, waiting for one if need be; or says why there is none, and records that."""
+        application = exchange.target.application
+        refusal = NOT_AVAILABLE._replace(error=exchange.target.problem)
+        if application is not None:
+            try:
+                instance, cold = self.pool.lease(application), False
+                if instance is None:
+                    instance, cold = await self.pool.acquire(application)
+                exchange.start(instance, application.timeout_seconds, cold=cold)
+                return None
+            except (NotServed, StartFailed, DriverUnavailable) as error:
+                refusal = self.refusal_of(error)
+                if isinstance(error, StartFailed) and error.log:
+                    exchange.log(error.log.encode("utf-8", "replace"))
+        exchange.fail(refusal.code, refusal.error)
+        exchange.sent_status = refusal.status
+        exchange.record()
+        return refusal
+
+    async def _finish(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        """Answers with what the call brings."""
+        mount = exchange.mount
+        assert mount is not None
+        try:
+            await exchange.begun()
+            if exchange.failure is not None:
+                refusal = failure_of(exchange)
+                exchange.sent_status = refusal.status
+                exchange.record()
+                return self.refuse(request, mount, exchange.request_id, refusal)
+            assert exchange.answer is not None
+            headers = self.head_of(mount, exchange.answer, exchange.request_id, request.headers.get("Origin"))
+            if exchange.streams:
+                return await send_stream(request, exchange, headers)
+            return send_whole(request, exchange, headers)
+        finally:
+            # Whatever ended this, the instance does not go on for nobody.
+            exchange.cancel()
+            exchange.record(gone=True)
+
+    # Answers without a function.
+
+    def refuse(self, request: web.BaseRequest, mount: Mount | None, request_id: str, refusal: Refusal) -> web.Response:
+        """The response of a refusal; `mount` is None on a host of its own that has no project."""
+        headers: list[Header] = [("X-Request-Id", request_id), *refusal.headers]
+        if mount is not None:
+            headers += mount.headers
+            if mount.project.cors and refusal.status != 204:
+                headers += _cors(mount.project.cors, request.headers.get("Origin"))
+        body = b""
+        if refusal.detail:
+            error = refusal.error if mount is not None and self._is_author(request, mount, refusal) else None
+            body = error_body(refusal.detail, refusal.code, request_id, error)
+            headers += JSON
+        response = send_whole(request, None, headers, refusal.status, body)
+        if refusal.status in {400, 408, 413}:
+            response.force_close()
+        return response
+
+    def _is_author(self, request: web.BaseRequest, mount: Mount, refusal: Refusal) -> bool:
+        """Whether the caller may see what went wrong inside."""
+        if not refusal.error:
+            return False
+        client: Client = request.protocol  # type: ignore[assignment]
+        address = self.proxies.client(client.peer, request.headers)
+        return self.may_read_logs(request.headers.get("Authorization"), mount.project.project_id, address)
+
+    def refusal_of(self, error: Exception) -> Refusal:
+        """What a caller is told of a request that no function was asked about."""
+        match error:
+            case TooLarge():
+                size = f"{self.body_limit // 1024**2} MB" if self.body_limit >= 1024**2 else f"{self.body_limit} bytes"
+                return Refusal(413, "too_large", f"The request body is over {size}")
+            case BodyStalled():
+                return Refusal(408, "bad_request", "The request body did not come")
+            case BodyBroken():
+                return Refusal(400, "bad_request", "The request body is not what its headers say")
+            case Busy():
+                return Refusal(429, "busy", "All instances of the function are busy", _retry(error), str(error))
+            case NotServed():
+                return Refusal(503, "unavailable", "The function cannot run now", _retry(error), str(error))
+            case StartFailed():
+                return Refusal(503, "start_failed", "Function did not start", (("Retry-After", "5"),), error.text)
+            case _:
+                detail = "Functions cannot run on this server now"
+                return Refusal(503, "unavailable", detail, (("Retry-After", "30"),), str(error))
+
+
+def _retry(error: NotServed) -> tuple[Header, ...]:
+    return (("Retry-After", str(error.retry_after)),)
+
+
+def failure_of(exchange: Exchange) -> Refusal:
+    """What a caller is told of a call that failed."""
+    assert exchange.failure is not None
+    code, text = exchange.failure
+    application = exchange.target.application
+    seconds = application.timeout_seconds if application is not None else 0.0
+    status, detail = {
+        "function_failed": (500, "Function failed"),
+        "bad_response": (502, "The function gave an answer that cannot be sent"),
+        "timeout": (504, f"Function timed out after {seconds:g} seconds"),
+        "out_of_memory": (502, "Function ran out of memory"),
+        "crashed": (502, "Function crashed"),
+    }.get(code, (502, "Function crashed"))
+    return Refusal(status, code, detail, (), text)
+
+
+def _cors(allowed: Sequence[str], origin: str | None) -> list[Header]:
+    """What lets a page of `origin` read an answer. Origins that are named may send their cookies, any origin not."""
+    if "*" in allowed:
+        return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", "*")]
+    headers: list[Header] = [("Vary", "Origin")]
+    if origin is not None and origin in allowed:
+        headers += [
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Access-Control-Expose-Headers", "X-Request-Id, X-Clowdy-Release"),
+        ]
+    return headers
+
+
+def _preflight(allowed: Sequence[str], request: web.BaseRequest, refusal: Refusal) -> list[Header]:
+    """The answer to a browser that asks before it sends what a form could not."""
+    origin = request.headers.get("Origin")
+    if not allowed or origin is None or "Access-Control-Request-Method" not in request.headers:
+        return []
+    headers = _cors(allowed, origin)
+    if not any(name == "Access-Control-Allow-Origin" for name, _ in headers):
+        return headers
+    headers = [header for header in headers if header[0] != "Access-Control-Expose-Headers"]
+    headers.append(("Access-Control-Allow-Methods", dict(refusal.headers)["Allow"]))
+    asked = request.headers.get("Access-Control-Request-Headers", "")
+    if asked and answers.is_sendable(asked):
+        headers.append(("Access-Control-Allow-Headers", asked))
+    headers.append(("Access-Control-Max-Age", str(CORS_SECONDS)))
+    return headers
