@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from clowdy.hooks.report import Switched
 from clowdy.schema.release import ReleaseRecord
 from clowdy.server.errors import Conflict, GitError
 from clowdy.server.git.refs import RefUpdate, transaction
@@ -53,6 +54,16 @@ class Activation:
     live_before: str | None
     entry: Entry
     switched_ms: float
+
+    def switched(self) -> Switched:
+        """What the report says of it."""
+        return Switched(
+            release=self.serving.number,
+            commit=self.serving.record.commit,
+            milliseconds=self.switched_ms,
+            before=self.before.number if self.before else None,
+            before_commit=self.before.record.commit if self.before else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +264,7 @@ class Activator:
     def _serve(self, serving: Serving) -> None:
         self._context.live[serving.project.id] = serving
         self._context.publish(serving)
-        self._context.pool.keep(serving.project.id, serving.applications.values())
+        self._context.pool.keep_project(serving.project.id, serving.applications.values())
 
     async def _live_moved(self, project: Project, current: Serving | None) -> LiveMoved:
         async with self._context.store.reading() as connection:

@@ -77,6 +77,7 @@ class Releases:
     async def rollback(self, project: Project, to: str | None, who: str, why: str = "") -> Outcome:
         """Serves an earlier release; without `to` the one that served before. Raises Invalid or Conflict."""
         context = self._context
+        started = context.clock()
         repository = context.repositories.open(project.id)
         before = context.live.get(project.id)
         if to is None:
@@ -96,7 +97,7 @@ class Releases:
         activation = await self._activator.go_back(
             project, repository, serving, who=who, how="rollback", why=printable(why, 200), expected=before
         )
-        voice.switched(activation, context.urls(project))
+        voice.switched(activation.switched(), context.urls(project), context.clock() - started)
         return Outcome(
             serving.number,
             serving.record.commit,
@@ -129,7 +130,10 @@ class Releases:
         serving = await self._activator.reload(
             project, lambda: load(context, project, repository, before.record, before.tag), expected=before
         )
-        replaced = context.pool.replace(project.id, serving.applications.values())
+        new_keys = {application.key for application in serving.applications.values()}
+        replaced = await context.pool.retire(
+            application.key for application in before.applications.values() if application.key not in new_keys
+        )
         self._later(notes.note_secret(context, project, serving.record.commit, name, who, now))
         return replaced
 

@@ -138,7 +138,7 @@ class ProjectDesk:
         await self._change(replace(project, deleted_at=self._context.clock()), who, "project.delete")
         self._context.live.pop(project.id, None)
         self._context.withdraw(project.id)
-        await self._context.pool.withdraw(project.id)
+        await self._context.pool.end_project(project.id)
 
     async def restore(self, ref: str, who: str) -> Project:
         """A deleted project comes back; raises NotFound, or Conflict when its name is taken now."""

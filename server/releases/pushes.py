@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from clowdy.server.errors import Invalid, NotFound
-from clowdy.server.git.hook_socket import PreReceive, ProcReceive, Say, Verdict
+from clowdy.server.git.hook_messages import PreReceive, ProcReceive, Verdict
+from clowdy.server.git.hook_socket import Say
 from clowdy.server.git.quarantine import judge as judge_quarantine
 from clowdy.server.git.repos import Repository
 from clowdy.server.ids import new_id
@@ -88,7 +89,7 @@ class PushDesk:
         if ticket is None:
             await say("this push is not known to the server: push again")
             return False
-        reasons = await asyncio.to_thread(judge_quarantine, call, self._context.limits)
+        reasons = await asyncio.to_thread(judge_quarantine, ticket.repository, call)
         for reason in reasons:
             await say(reason)
         ticket.reported = not reasons
@@ -123,7 +124,7 @@ class PushDesk:
         """Deploys what the branch holds already, as a push of it to `live`: a repository was restored by hand."""
         ticket = self._tickets[push_id]
         ticket.reported = True
-        refs = [(NULL, commit, LIVE)]
+        refs = ((NULL, commit, LIVE),)
         call = ProcReceive(push_id=push_id, cwd=str(ticket.repository.path), refs=refs, options=(), atomic=False)
         return await self.proc_receive(call, _unheard)
 

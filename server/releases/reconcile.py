@@ -64,7 +64,7 @@ async def reconcile(context: Context, project: Project) -> Reconciled:
     serving = await load(context, project, repository, record, serving_tag)
     context.live[project.id] = serving
     context.publish(serving)
-    context.pool.keep(project.id, serving.applications.values())
+    context.pool.keep_project(project.id, serving.applications.values())
     return Reconciled(project, tuple(lines), await _ahead(context, project, repository))
 
 

@@ -11,7 +11,7 @@ from clowdy.hooks.report import short_reason
 from clowdy.schema.problems import Problem
 from clowdy.schema.release import ReleaseRecord
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, Refused
-from clowdy.server.git.hook_socket import Move, Verdict
+from clowdy.server.git.hook_messages import Move, Verdict
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases import plans
@@ -243,7 +243,7 @@ class PushWork:
         if self._options.plan:
             raise PlanOnly
         if self._options.redeploy:
-            self._start_again(serving)
+            await self._start_again(serving)
         activation = await self._activator.go_back(
             self._project,
             self._repository,
@@ -253,7 +253,7 @@ class PushWork:
             others=others,
         )
         self._release = serving.number
-        await self._voice_switched(activation)
+        self._voice_switched(activation)
         return activation
 
     async def _deploy(self, commit: str, branch: BranchMove | None, how: str, others: list[RefUpdate]) -> Activation:
@@ -265,7 +265,7 @@ class PushWork:
         if self._options.plan:
             raise PlanOnly
         if self._options.redeploy:
-            context.pool.restart(self._project.id)
+            await context.pool.retire(application.key for application in candidate.applications.values())
         await self._try(candidate, before, all_of_it=self._options.redeploy)
         activation = await self._activator.deploy(
             self._project,
@@ -280,7 +280,7 @@ class PushWork:
             others=others,
         )
         self._release = activation.serving.number
-        await self._voice_switched(activation)
+        self._voice_switched(activation)
         return activation
 
     async def _try(self, candidate: Candidate, before: Serving | None, *, all_of_it: bool) -> None:
@@ -303,8 +303,8 @@ class PushWork:
         if problems:
             raise Refused("the new version does not start", problems)
 
-    def _start_again(self, serving: Serving) -> None:
-        self._context.pool.restart(self._project.id)
+    async def _start_again(self, serving: Serving) -> None:
+        await self._context.pool.retire(application.key for application in serving.applications.values())
         self._voice.progress(f"starting {_count(len(serving.applications), 'function')} again")
 
     # Words
@@ -312,8 +312,9 @@ class PushWork:
     async def _waiting(self, whom: str) -> None:
         self._voice.progress(f"waiting for {whom}: another push of this project is at work")
 
-    async def _voice_switched(self, activation: Activation) -> None:
-        self._voice.switched(activation, self._context.urls(self._project))
+    def _voice_switched(self, activation: Activation) -> None:
+        seconds = self._context.clock() - self._started
+        self._voice.switched(activation.switched(), self._context.urls(self._project), seconds)
 
     def _stays(self) -> int | None:
         serving = self._context.live.get(self._project.id)

@@ -1,0 +1,74 @@
+"""Plans of this server's releases: what serves and what is to serve as the sides that `hooks.plan` compares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from clowdy.hooks.code import read_patterns
+from clowdy.hooks.differences import LineCount, count_lines
+from clowdy.hooks.plan import Plan, Side, Since, make_plan
+from clowdy.server.git.repos import Repository
+from clowdy.server.releases.context import Context
+from clowdy.server.releases.prepare import Candidate
+from clowdy.server.releases.serving import Serving
+from clowdy.server.store import history
+from clowdy.server.store.projects import Project
+
+COMMITS_NAMED = 5
+
+
+async def deploy_plan(
+    context: Context, project: Project, repository: Repository, before: Serving | None, candidate: Candidate
+) -> Plan:
+    """What making `candidate` live changes; begins with what it brings back when `live` had gone back."""
+    side = Side(
+        commit=candidate.commit,
+        manifest=candidate.manifest,
+        versions=candidate.versions,
+        codes={name: application.code.id for name, application in candidate.applications.items()},
+    )
+    if before is None:
+        return make_plan(None, side)
+    lines = await asyncio.to_thread(_lines, repository, before, side)
+    return make_plan(_side(before), side, lines=lines, since=await _since(context, project, repository, before))
+
+
+async def rollback_plan(context: Context, repository: Repository, before: Serving | None, after: Serving) -> Plan:
+    """What serving `after` in place of `before` changes."""
+    if before is None:
+        return make_plan(None, _side(after))
+    lines = await asyncio.to_thread(_lines, repository, before, _side(after))
+    return make_plan(_side(before), _side(after), lines=lines)
+
+
+async def _since(context: Context, project: Project, repository: Repository, before: Serving) -> Since | None:
+    """Why `live` is behind the deploy branch, if it is."""
+    branch = repository.ref(project.deploy_branch) if project.deploy_branch else None
+    if branch is None or branch == before.record.commit:
+        return None
+    async with context.store.reading() as connection:
+        last = await history.last(connection, project.id)
+    if last is None or last.how != "rollback":
+        return None
+    commits = await asyncio.to_thread(repository.between, before.record.commit, branch, COMMITS_NAMED)
+    brings_back = tuple(f"{commit.id[:7]} {commit.subject}" for commit in commits)
+    return Since(before.number, last.who, last.how, context.clock() - last.at, brings_back)
+
+
+def _side(serving: Serving) -> Side:
+    return Side(
+        commit=serving.record.commit,
+        manifest=serving.manifest,
+        versions=serving.record.functions,
+        codes={name: application.code.id for name, application in serving.applications.items()},
+        release=serving.number,
+    )
+
+
+def _lines(repository: Repository, before: Serving, after: Side) -> Mapping[str, LineCount]:
+    if before.record.commit == after.commit:
+        return {}
+    changes = repository.differences(before.record.commit, after.commit)
+    patterns = read_patterns(repository.tree(after.commit))
+    return count_lines(changes, after.manifest.functions.values(), patterns)
