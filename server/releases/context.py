@@ -34,7 +34,7 @@ class Context:
     withdraw: Callable[[str], None]
     check: Callable[[Serving, CheckSpec], Awaitable[str | None]]
     secret_values: Callable[[str], Awaitable[Mapping[str, str]]]
-    adopt_secrets: Callable[[str, str], Awaitable[None]]
+    adopt_secrets: Callable[[str, str], Awaitable[object]]
     redact: Callable[[str, str], str]
     urls: Callable[[Project], Sequence[str]]
     clock: Callable[[], float]

@@ -24,7 +24,7 @@ from clowdy.server.releases.targets import Target, target_of_text, what_served_b
 from clowdy.server.releases.turns import Turns
 from clowdy.server.releases.voice import Voice
 from clowdy.server.releases.work import PushWork
-from clowdy.server.store import audit, projects, pushes
+from clowdy.server.store import projects, pushes
 from clowdy.server.store.projects import Project
 from clowdy.server.store.pushes import Push
 
@@ -114,15 +114,13 @@ class Releases:
         serving = self._context.live.get(project_id)
         return serving.manifest.secret_names if serving else frozenset()
 
-    async def secret_changed(self, project: Project, name: str, who: str, *, removed: bool = False) -> int:
+    async def secret_changed(self, project: Project, name: str, who: str) -> int:
         """Replaces the instances that have the old value; returns how many there were.
 
         No release is made: running calls finish with the old value, the next ones get the new.
         """
         context = self._context
         now = context.clock()
-        async with context.store.writing() as connection:
-            await audit.add(connection, who, "secret.remove" if removed else "secret.set", project.id, name, now)
         before = context.live.get(project.id)
         if before is None or name not in before.manifest.secret_names:
             return 0
