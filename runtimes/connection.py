@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import cast
 
 from clowdy.runtimes.api import Call, CallSink, FailureCode
 from clowdy.runtimes.inside import frames
@@ -93,8 +94,8 @@ class Connection(asyncio.Protocol):
         return len(self._calls)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not every loop's transports are subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
 
     def send(self, kind: int, call: int, head: bytes = b"", body: bytes = b"") -> None:
         """Writes one frame that is not a call."""

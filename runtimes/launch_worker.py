@@ -103,11 +103,10 @@ class Worker:
 
     def _become(self, request: dict[str, Any], descriptors: list[int]) -> None:
         """In the child: from the launcher to the program, privileges first, in the one order that works."""
-        high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _HIGH) for each in descriptors]
+        *high, output = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _HIGH) for each in descriptors]
         null = fcntl.fcntl(self.null, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-        output = request["output"]
-        os.dup2(high[output], 2)
-        os.dup2(high[output], 1)
+        os.dup2(output, 2)
+        os.dup2(output, 1)
         os.dup2(null, 0)
         for number, source in enumerate(high, 3):
             os.dup2(source, number)
@@ -115,7 +114,7 @@ class Worker:
         for path in request["join"]:
             with open(path, "wb", buffering=0) as file:
                 file.write(b"0")
-        os.umask(0o077)
+        os.umask(0o022)
         if request["uid"] is not None:
             uid = request["uid"]
             os.setgroups([])

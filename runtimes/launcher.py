@@ -18,7 +18,7 @@ _WORKER = Path(__file__).with_name("launch_worker.py")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start. `descriptors` become 3, 4, … of the program; the one at index `output` becomes 1 and 2 as well.
+    """What to start. `descriptors` become 3, 4, … of the program, `output` becomes 1 and 2.
 
     `join` are files that take a process into a control group, `limits` pairs of `resource.RLIMIT_*` and value.
     """
@@ -106,13 +106,12 @@ class Launcher:
                 "do": "start",
                 "id": name,
                 "argv": list(command.argv),
-                "output": command.output,
                 "uid": command.uid,
                 "join": list(command.join),
                 "limits": [list(pair) for pair in command.limits],
                 "env": dict(command.env),
             },
-            command.descriptors,
+            (*command.descriptors, command.output),
         )
         return process
 

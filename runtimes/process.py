@@ -107,8 +107,8 @@ class ProcessDriver:
                 name,
                 Command(
                     argv=runner_arguments(self._found, self._runner, 0),
-                    descriptors=(theirs.fileno(), output, output_end),
-                    output=2,
+                    descriptors=(theirs.fileno(), output),
+                    output=output_end,
                     limits=((resource.RLIMIT_NOFILE, Limits().open_files), (resource.RLIMIT_CORE, 0)),
                 ),
             )

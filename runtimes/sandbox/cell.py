@@ -1,0 +1,149 @@
+"""One sandbox from the outside: its folder, its limits, its user, and how it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clowdy.runtimes.api import Application
+from clowdy.runtimes.code import CodeCache, remove
+from clowdy.runtimes.launcher import Process
+from clowdy.runtimes.sandbox.cgroups import Group
+from clowdy.runtimes.sandbox.command import APP
+from clowdy.runtimes.sandbox.watcher import Watched, Watcher, descendants
+
+_THROTTLED_KEPT_SECONDS = 0.05
+_AGAIN_SECONDS = (0.002, 0.02, 0.2)
+
+
+class SandboxCell:
+    """Implements `instance.Cell` for bubblewrap."""
+
+    def __init__(
+        self,
+        folder: Path,
+        process: Process,
+        cache: CodeCache,
+        group: Group | None,
+        watcher: Watcher,
+        give_back: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._process = process
+        self._cache = cache
+        self._group = group
+        self._watcher = watcher
+        self._give_back = give_back
+        self._watched: Watched | None = None
+        self._limit_bytes = 0
+        self._init = -1
+        self._throttled_count = 0
+        self._throttled_at = 0.0
+
+    @property
+    def app(self) -> str:
+        return APP
+
+    @property
+    def process(self) -> Process:
+        return self._process
+
+    def fill(self, application: Application) -> None:
+        limits = application.limits
+        if self._group is not None:
+            self._group.limit(limits.memory_bytes, limits.cpu)
+        self._limit_bytes = limits.memory_bytes
+        self._cache.fill(application.code, self._folder)
+
+    def watch_memory(self, on_short: Callable[[], None]) -> None:
+        pid = self._process.pid
+        if self._group is not None:
+            loop = asyncio.get_running_loop()
+
+            def short() -> None:
+                on_short()
+                # The first version tells before the kill: the count rises a moment later.
+                for seconds in _AGAIN_SECONDS:
+                    loop.call_later(seconds, on_short)
+
+            self._group.watch(short)
+        elif pid is not None:
+            self._watched = Watched(pid, self._limit_bytes, on_short)
+            self._watcher.add(self._watched)
+
+    def note_init(self) -> None:
+        """Remembers the init of the sandbox, so that its end can be waited for: everything in it ends before."""
+        pid = self._process.pid
+        if self._group is None and pid is not None:
+            for child in descendants(pid)[:1]:
+                try:
+                    self._init = os.pidfd_open(child)
+                except OSError:
+                    pass
+
+    def out_of_memory(self) -> bool:
+        if self._watched is not None:
+            return self._watched.exceeded
+        return self._group is not None and self._group.oom_kills() > 0
+
+    @property
+    def throttled(self) -> bool:
+        if self._group is None:
+            return False
+        now = time.monotonic()
+        if now - self._throttled_at < _THROTTLED_KEPT_SECONDS:
+            return False
+        self._throttled_at = now
+        count = self._group.throttled()
+        before, self._throttled_count = self._throttled_count, count
+        return count > before
+
+    async def destroy(self) -> None:
+        if self._watched is not None:
+            self._watcher.remove(self._watched)
+        if self._group is None:
+            self._process.kill(root=False)
+            await asyncio.shield(self._process.ended)
+            await self._init_gone()
+        else:
+            await self._empty(self._group)
+            self._process.kill(root=True)
+            await asyncio.shield(self._process.ended)
+            await _removed(self._group)
+        await asyncio.get_running_loop().run_in_executor(None, remove, self._folder)
+        self._give_back()
+
+    async def _empty(self, group: Group) -> None:
+        pause = 0.001
+        while group.kill():
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+    async def _init_gone(self) -> None:
+        if self._init < 0:
+            return
+        loop = asyncio.get_running_loop()
+        gone = loop.create_future()
+
+        def ended() -> None:
+            loop.remove_reader(self._init)
+            gone.set_result(None)
+
+        loop.add_reader(self._init, ended)
+        try:
+            await asyncio.wait([gone], timeout=5)
+        finally:
+            loop.remove_reader(self._init)
+            os.close(self._init)
+            self._init = -1
+
+
+async def _removed(group: Group) -> None:
+    """Removes a group, which the kernel may hold for a moment after its last process."""
+    for _ in range(100):
+        if group.remove():
+            return
+        await asyncio.sleep(0.01)

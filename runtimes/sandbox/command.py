@@ -1,0 +1,77 @@
+"""The bubblewrap command of one instance. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SECCOMP_DESCRIPTOR = 5
+APP = "/app"
+RUNNER = "/runner"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_TOP_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What of the host an instance sees: `links` are symlinks at the top, `folders` are bound read-only."""
+
+    links: tuple[tuple[str, str], ...]
+    folders: tuple[str, ...]
+
+
+def find_system(python_prefix: str, top: Path = Path("/")) -> System:
+    """The least of this host that its Python needs."""
+    links: list[tuple[str, str]] = []
+    folders = ["/usr"]
+    for name in _TOP_FOLDERS:
+        path = top / name
+        if path.is_symlink():
+            links.append((str(path.readlink()).removeprefix("/"), f"/{name}"))
+        elif path.is_dir():
+            folders.append(f"/{name}")
+    if not Path(python_prefix).is_relative_to("/usr"):
+        folders.append(python_prefix)
+    return System(tuple(links), tuple(folders))
+
+
+def sandbox_command(
+    bubblewrap: str,
+    system: System,
+    *,
+    app: str,
+    runner: str,
+    tmp_bytes: int,
+    program: Sequence[str],
+) -> tuple[str, ...]:
+    """`program` alone in namespaces of its own, without capabilities, seeing `app` at /app and `runner` at /runner."""
+    command = [
+        bubblewrap,
+        *("--unshare-all", "--unshare-user", "--disable-userns"),
+        *("--die-with-parent", "--new-session", "--clearenv"),
+        *("--hostname", "function"),
+    ]
+    for folder in system.folders:
+        command += ["--ro-bind", folder, folder]
+    for target, name in system.links:
+        command += ["--symlink", target, name]
+    command += ["--proc", "/proc", "--tmpfs", "/dev"]
+    for device in _DEVICES:
+        command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    command += [
+        *("--symlink", "/proc/self/fd", "/dev/fd"),
+        *("--symlink", "/proc/self/fd/0", "/dev/stdin"),
+        *("--symlink", "/proc/self/fd/1", "/dev/stdout"),
+        *("--symlink", "/proc/self/fd/2", "/dev/stderr"),
+        # Semaphores of `multiprocessing` lie here; in /tmp they are limited and counted with the rest.
+        *("--symlink", "/tmp", "/dev/shm"),  # noqa: S108  (the sandbox's own)
+        *("--remount-ro", "/dev"),
+        *("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108  (the sandbox's own)
+        *("--ro-bind", runner, RUNNER, "--ro-bind", app, APP),
+        *("--remount-ro", "/", "--chdir", APP),
+        *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
+        *("--seccomp", str(SECCOMP_DESCRIPTOR), "--"),
+        *program,
+    ]
+    return tuple(command)

@@ -1,0 +1,225 @@
+"""Driver `sandbox`: bubblewrap with all namespaces, a system call filter, control groups, and a user for each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import resource
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from clowdy.runtimes.api import MEBIBYTE, DriverUnavailable, Instance, Kind, Limits, Promise
+from clowdy.runtimes.code import CodeCache, remove
+from clowdy.runtimes.instance import RunnerInstance
+from clowdy.runtimes.launcher import Command, Launcher
+from clowdy.runtimes.runner import Python, find_python, install_runner, runner_arguments
+from clowdy.runtimes.sandbox.cell import SandboxCell
+from clowdy.runtimes.sandbox.cgroups import Groups, find_groups
+from clowdy.runtimes.sandbox.command import RUNNER, System, find_system, sandbox_command
+from clowdy.runtimes.sandbox.identities import Identities, choose_identities
+from clowdy.runtimes.sandbox.seccomp import build_filter, filter_file
+from clowdy.runtimes.sandbox.view import View, open_view
+from clowdy.runtimes.sandbox.watcher import Watcher
+from clowdy.schema.manifest import Network
+
+_ALWAYS = frozenset(
+    {
+        Promise.READ_ONLY,
+        Promise.PRIVATE_TMP,
+        Promise.NO_NETWORK,
+        Promise.SYSTEM_CALLS,
+        Promise.HIDDEN_HOST,
+        Promise.WHOLE_KILL,
+        Promise.PROCESSES,
+    }
+)
+_RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+
+
+class SandboxDriver:
+    """Runs functions under bubblewrap.
+
+    `data_dir` holds code and runner; `run_dir`, in /run, is where instances find them when the data directory lies
+    where their users cannot pass. `use_groups` False behaves as where no control group can be written.
+    """
+
+    name = "sandbox"
+
+    def __init__(self, data_dir: Path, run_dir: Path, python: str | None = None, *, use_groups: bool = True) -> None:
+        self._data_dir = data_dir
+        self._run_dir = run_dir
+        self._wanted = python
+        self._use_groups = use_groups
+        self._groups: Groups | None = None
+        self._identities: Identities | None = None
+        self._watcher = Watcher()
+        self._launcher: Launcher | None = None
+        self._instances: set[RunnerInstance] = set()
+        self._found: Python
+        self._view: View
+        self._system: System
+        self._cache: CodeCache
+        self._filter = b""
+        self._bubblewrap = ""
+        self._runner = ""
+
+    @property
+    def python(self) -> str:
+        return self._found.version
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        kept = _ALWAYS
+        if self._groups is not None:
+            kept |= self._groups.promises
+        if Promise.MEMORY not in kept:
+            kept |= {Promise.MEMORY_WATCHED}
+        if self._identities is not None:
+            kept |= {Promise.OWN_USER}
+        return kept
+
+    @property
+    def notice(self) -> str | None:
+        """One line for the server's start when limits are missing, with the cure."""
+        if Promise.MEMORY in self.promises and Promise.CPU in self.promises:
+            return None
+        watched = "memory is only watched every 100 ms and " if Promise.MEMORY not in self.promises else ""
+        return (
+            f"no control group can be written here: {watched}cpu is not limited. "
+            "Cure: systemd-run --user --scope -p Delegate=yes make run"
+        )
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._set_up)
+        self._launcher = Launcher(self._found.executable)
+        await self._launcher.open()
+        try:
+            trial = await self._start(Kind(None, Network.OFF))
+        except DriverUnavailable as error:
+            await self.close()
+            raise DriverUnavailable(_explain(str(error))) from None
+        await trial.kill()
+
+    def _set_up(self) -> None:
+        found = shutil.which("bwrap")
+        if found is None:
+            raise DriverUnavailable(
+                "bubblewrap is not installed. Cure: apt-get install bubblewrap; "
+                "or --runtime process, which isolates nothing and is for development"
+            )
+        self._bubblewrap = found
+        self._filter = build_filter()
+        self._identities = choose_identities(self._data_dir)
+        self._found = find_python(self._wanted, for_any_user=self._identities is not None)
+        self._system = find_system(self._found.prefix)
+        name = "clowdy-" + hashlib.sha256(os.fsencode(self._data_dir.resolve())).hexdigest()[:12]
+        self._groups = find_groups(name) if self._use_groups else None
+        if self._groups is not None:
+            self._groups.clear()
+        self._view = open_view(self._data_dir / "runtime" / "sandbox", self._run_dir)
+        written = self._view.written
+        remove(written / "instances")
+        (written / "instances").mkdir(mode=0o711)
+        self._cache = CodeCache(written / "blobs")
+        self._cache.open()
+        self._runner = install_runner(written, self._found).name
+
+    async def start(self, kind: Kind) -> Instance:
+        return await self._start(kind)
+
+    async def _start(self, kind: Kind) -> RunnerInstance:
+        if kind.layer is not None or kind.network is not Network.OFF:
+            raise DriverUnavailable("requirements and network are not available in this version")
+        if self._launcher is None:
+            raise DriverUnavailable("the driver is closed")
+        if not self._launcher.alive:
+            await self._launcher.close()
+            await self._launcher.open()
+        instance, cell, channel = self._launch(self._launcher, kind)
+        self._instances.add(instance)
+        await instance.attach(channel)
+        await instance.greeted()
+        cell.note_init()
+        return instance
+
+    def _launch(self, launcher: Launcher, kind: Kind) -> tuple[RunnerInstance, SandboxCell, socket.socket]:
+        name = secrets.token_hex(6)
+        uid = self._identities.take() if self._identities is not None else None
+        folder = self._view.written / "instances" / name
+        folder.mkdir(mode=0o750)
+        if uid is not None:
+            # Its own user may read, through the group, and nobody may write.
+            os.chown(folder, 0, uid)
+        group = self._groups.make(name, Limits().processes) if self._groups is not None else None
+        shown = self._view.shown
+        channel, theirs = socket.socketpair()
+        output, output_end = os.pipe2(os.O_CLOEXEC)
+        rules = filter_file(self._filter)
+        os.set_blocking(output, False)
+        channel.setblocking(False)
+        command = Command(
+            argv=sandbox_command(
+                self._bubblewrap,
+                self._system,
+                app=str(shown / "instances" / name),
+                runner=str(shown / self._runner),
+                tmp_bytes=Limits().tmp_bytes,
+                program=runner_arguments(self._found, RUNNER, Limits().processes),
+            ),
+            descriptors=(theirs.fileno(), output, rules),
+            output=output_end,
+            uid=uid,
+            join=group.join if group is not None else (),
+            limits=(
+                (resource.RLIMIT_NOFILE, Limits().open_files),
+                (resource.RLIMIT_FSIZE, Limits().tmp_bytes),
+                (resource.RLIMIT_CORE, 0),
+                (resource.RLIMIT_STACK, 8 * MEBIBYTE),
+            ),
+        )
+        process = launcher.start(name, command)
+        theirs.close()
+        os.close(output_end)
+        os.close(rules)
+
+        def give_back() -> None:
+            if uid is not None and self._identities is not None:
+                self._identities.give_back(uid)
+
+        cell = SandboxCell(folder, process, self._cache, group, self._watcher, give_back)
+        return RunnerInstance(name, kind, cell, output, self._instances.discard), cell, channel
+
+    async def close(self) -> None:
+        await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
+        await self._watcher.close()
+        if self._launcher is not None:
+            await self._launcher.close()
+            self._launcher = None
+        if self._groups is not None:
+            self._groups.close()
+            self._groups = None
+
+
+def _explain(text: str) -> str:
+    """What bubblewrap said, with what helps."""
+    line = next((each for each in reversed(text.splitlines()) if each.strip()), "it ended without a word")[:300]
+    advice = "or --runtime process, which isolates nothing and is for development"
+    if _RESTRICTED.exists() and _RESTRICTED.read_text().strip() == "1":
+        cure = (
+            "Ubuntu's AppArmor forbids user namespaces. Cure: sudo make setup, which installs a profile for bwrap; "
+            f"{advice}"
+        )
+    elif any(word in line.lower() for word in ("permitted", "permission", "namespace", "uid map")):
+        cure = (
+            "This kernel or container forbids user namespaces (sysctl kernel.unprivileged_userns_clone, "
+            f"user.max_user_namespaces, or Docker's seccomp profile). Cure: allow them; {advice}"
+        )
+    elif "unknown option" in line.lower():
+        cure = f"bubblewrap 0.8 or later is needed. Cure: apt-get install bubblewrap; {advice}"
+    else:
+        cure = f"Cure: apt-get install --reinstall bubblewrap; {advice}"
+    return f"the sandbox does not start: {line}. {cure}"
