@@ -139,6 +139,11 @@ class Tokens:
         self._used[known.id] = self._clock()
         return Principal(known.name, Scope(known.scope), known.project_id, known.id)
 
+    def is_valid(self, token_id: str) -> bool:
+        """Whether a token that was let in still counts."""
+        token = self._tokens.get(token_id)
+        return token is not None and token.revoked_at is None
+
     def is_own(self, text: str) -> bool:
         """Whether a text is, or looks like, a token of this server, which no function may see."""
         preset = self._tokens.get(PRESET_ID)
