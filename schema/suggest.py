@@ -9,6 +9,7 @@ from clowdy.schema.text import quoted
 
 _LONGEST_WORD = 64
 _COMPARISONS = 4000
+_LIKENESS = 0.65
 
 
 class Suggester:
@@ -23,7 +24,7 @@ class Suggester:
             return None
         self._comparisons_left -= len(known)
         by_lower_case = {candidate.lower(): candidate for candidate in known if len(candidate) <= _LONGEST_WORD}
-        found = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
+        found = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=_LIKENESS)
         return by_lower_case[found[0]] if found else None
 
     def hint(self, word: str, known: Collection[str]) -> str:
