@@ -84,6 +84,7 @@ def segment(text: str) -> str:
 
 def _split(text: str) -> SplitResult:
     parts = urlsplit(text)
+    _ = parts.port  # Raises for what is no port.
     if parts.scheme not in _PORTS:
         raise ValueError(f"{without_password(text)!r} is not an http or https address")
     if not parts.hostname or any(character.isspace() or not character.isprintable() for character in text):
