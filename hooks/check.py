@@ -18,14 +18,13 @@ from clowdy.hooks.syntax import FILE_BYTES, SyntaxChild, SyntaxOracle
 from clowdy.hooks.tree import Entry, Kind, TreeView
 from clowdy.schema.manifest import Manifest
 from clowdy.schema.marks import Marks
-from clowdy.schema.parse import Parsed, parse_manifest
+from clowdy.schema.parse import FILE as MANIFEST
+from clowdy.schema.parse import SMALLEST, Parsed, parse_manifest
 from clowdy.schema.problems import Problem
 from clowdy.schema.source import SIZE_LIMIT_BYTES
 from clowdy.schema.units import MEBIBYTE, format_size
 
-MANIFEST = "clowdy.yaml"
 _MISSPELLED = ("clowdy.yml", "Clowdy.yaml", "clowdy.YAML", ".clowdy.yaml", ".clowdy.yml")
-_WHAT_TO_WRITE = 'write "functions: {hello: {}}", and def handler(event) in functions/hello.py'
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +124,14 @@ def _content(tree: TreeView) -> bytes | Problem:
     if entry is None:
         other = next((name for name in _MISSPELLED if _is_file(tree.entry(name))), None)
         if other is not None:
-            return _whole("manifest-missing", f"{MANIFEST} is missing, but {other} is here", f"rename it to {MANIFEST}")
-        return _whole("manifest-missing", f"{MANIFEST} is missing", _WHAT_TO_WRITE)
+            return _whole("manifest", f"{MANIFEST} is missing, but {other} is here", f"rename it to {MANIFEST}")
+        return _whole("manifest", f"{MANIFEST} is missing", SMALLEST)
     if not _is_file(entry):
-        return _whole("manifest-missing", f"{MANIFEST} is a {entry.kind.value}", "make it an ordinary file")
+        return _whole("manifest", f"{MANIFEST} is a {entry.kind.value}", "make it an ordinary file")
     if entry.size > SIZE_LIMIT_BYTES:
         size = format_size(entry.size)
         return _whole("file-size", f"{MANIFEST} has {size}, it may have 256 KB", "make it smaller")
-    content = tree.read(entry, SIZE_LIMIT_BYTES)
-    if all(line.strip() in (b"", b"---", b"...") or line.lstrip().startswith(b"#") for line in _lines(content)):
-        return _whole("manifest-empty", f"{MANIFEST} is empty", _WHAT_TO_WRITE)
-    return content
-
-
-def _lines(content: bytes) -> list[bytes]:
-    return content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return tree.read(entry, SIZE_LIMIT_BYTES)
 
 
 def _is_file(entry: Entry | None) -> bool:

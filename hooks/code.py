@@ -18,9 +18,9 @@ def read_patterns(tree: TreeView) -> Ignore:
     if entry is None:
         return Ignore.parse(DEFAULT_PATTERNS)
     if entry.kind not in (Kind.FILE, Kind.EXECUTABLE):
-        raise IgnoreError(1, f"is a {entry.kind.value}, it must be a file")
+        raise IgnoreError(1, f"{IGNORE_FILE} is a {entry.kind.value}, it must be a file")
     if entry.size > FILE_BYTES:
-        raise IgnoreError(1, f"has more than {FILE_BYTES // 1024} KB")
+        raise IgnoreError(1, f"{IGNORE_FILE} has more than {FILE_BYTES // 1024} KB")
     return Ignore.parse(tree.read(entry, FILE_BYTES))
 
 

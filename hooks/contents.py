@@ -69,7 +69,7 @@ class Contents:
         try:
             return read_patterns(self._tree)
         except IgnoreError as error:
-            self._ignore_problem = Problem(IGNORE_FILE, error.line, 1, "ignore", f"{IGNORE_FILE} {error.message}")
+            self._ignore_problem = Problem(IGNORE_FILE, error.line, 1, "ignore", error.message)
             return Ignore.parse(DEFAULT_PATTERNS)
 
     def _kind(self, folder: str) -> Kind | None:

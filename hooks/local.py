@@ -171,7 +171,10 @@ def _everything(folder: Path, prefix: str) -> Iterator[str]:
 
 
 def _found(folder: Path, paths: Iterable[str]) -> Iterator[Entry]:
+    real = {"": True}
     for path in paths:
+        if not _is_real(folder, path.rstrip("/").rpartition("/")[0], real):
+            continue
         try:
             status = os.lstat(folder / path.rstrip("/"))
         except (FileNotFoundError, NotADirectoryError):
@@ -183,6 +186,14 @@ def _found(folder: Path, paths: Iterable[str]) -> Iterator[Entry]:
         elif stat.S_ISREG(status.st_mode):
             kind = Kind.EXECUTABLE if status.st_mode & stat.S_IXUSR else Kind.FILE
             yield Entry(path, kind, "", status.st_size)
+
+
+def _is_real(folder: Path, above: str, known: dict[str, bool]) -> bool:
+    """Whether `above` is a folder with no symlink on the way; git may still list what lay below one."""
+    if above not in known:
+        nearer = _is_real(folder, above.rpartition("/")[0], known)
+        known[above] = nearer and (folder / above).is_dir() and not (folder / above).is_symlink()
+    return known[above]
 
 
 def _opened(folder: Path, path: str) -> IO[bytes]:

@@ -23,6 +23,7 @@ ANSWER_BYTES = 32 * 1024 * 1024
 REMEMBERED_FILES = 2048
 REMEMBERED_NAMES = 500
 
+_TOO_MUCH = "too_much"
 _WORKER = Path(__file__).with_name("syntax_worker.py")
 
 
@@ -142,11 +143,10 @@ class SyntaxChild:
                 await self._stop()
                 raise
             else:
-                if "too_much" not in answer:
-                    return _result(answer)
-                await self._stop()
-                break
-        return FileProblem(1, 1, "is too large or too deeply nested to be read")
+                if _TOO_MUCH in answer:
+                    await self._stop()
+                return as_result(answer)
+        return as_result({_TOO_MUCH: True})
 
     async def _ask(self, content: bytes) -> dict[str, Any]:
         process = self._process or await self._start()
@@ -209,7 +209,10 @@ async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
     return content
 
 
-def _result(answer: dict[str, Any]) -> FileFacts | FileProblem:
+def as_result(answer: dict[str, Any]) -> FileFacts | FileProblem:
+    """The value of the worker's answer."""
+    if _TOO_MUCH in answer:
+        return FileProblem(1, 1, "is too large or too deeply nested to be read")
     if "message" in answer:
         return FileProblem(**answer)
     return FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]))
