@@ -7,7 +7,8 @@ from typing import Any
 
 from clowdy.schema.manifest import CheckSpec
 from clowdy.schema.text import printable
-from clowdy.server.serve.gateway import Gateway, Place, Refusal, failure_of, new_request_id
+from clowdy.server.serve.call_ids import new_call_id
+from clowdy.server.serve.gateway import Gateway, Place, Refusal, failure_of
 from clowdy.server.serve.requests import split_target
 from clowdy.server.serve.table import PREFIX, Mount, ProjectTable
 
@@ -22,7 +23,7 @@ async def check(gateway: Gateway, project: ProjectTable, wanted: CheckSpec) -> s
     if isinstance(routed, Refusal):
         return _status(wanted, routed.status, routed.detail)
     place = Place(mount, path, query, False)
-    exchange = gateway.exchange(mount, routed, new_request_id(), wanted.method, place, {"host": "check"})
+    exchange = gateway.exchange(mount, routed, new_call_id(), wanted.method, place, {"host": "check"})
     refusal = await gateway.begin(exchange)
     if refusal is None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from clowdy.server.serve.answers import SERVER, error_body
+from clowdy.server.serve.call_ids import new_call_id
 
 if TYPE_CHECKING:
     from clowdy.server.serve.exchange import Exchange
@@ -128,7 +128,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what is not HTTP, and to what nobody caught; the connection is closed after it."""
-        request_id = secrets.token_hex(6)
+        request_id = new_call_id()
         if status == 500:
             if isinstance(exc, ConnectionError):
                 log.debug("the client left", exc_info=exc)

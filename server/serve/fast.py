@@ -16,8 +16,9 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from clowdy.server.serve import answers
 from clowdy.server.serve.answers import PLAIN, SERVER, has_body, serialise
+from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.connection import Connection
-from clowdy.server.serve.gateway import Gateway, Routed, new_request_id
+from clowdy.server.serve.gateway import Gateway, Routed
 
 if TYPE_CHECKING:
     from clowdy.server.serve.exchange import Exchange
@@ -98,7 +99,7 @@ class FastConnection(Connection):
         if instance is None:
             return False
         exchange = gateway.exchange(
-            place.mount, routed, new_request_id(), message.method, place, gateway.headers_for(headers)
+            place.mount, routed, new_call_id(), message.method, place, gateway.headers_for(headers)
         )
         if payload is not EMPTY_PAYLOAD:
             exchange.body = payload.read_nowait()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from clowdy.runtimes.api import DriverUnavailable, StartFailed
 from clowdy.runtimes.pool import Busy, NotServed
 from clowdy.server.serve import answers
 from clowdy.server.serve.answers import JSON, AnswerHead, Header, confine, error_body
+from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.exchange import Exchange, Leasing, Ledger
 from clowdy.server.serve.hosts import Hosts, Proxies
 from clowdy.server.serve.requests import (
@@ -79,11 +80,6 @@ class Client(Protocol):
 
 
 NOT_AVAILABLE = Refusal(503, "start_failed", "The function for this route is not available")
-
-
-def new_request_id() -> str:
-    """12 hex digits."""
-    return secrets.token_hex(6)
 
 
 NOWHERE = Mount(ProjectTable("", "", None), PREFIX[:-1])
@@ -181,20 +177,24 @@ class Gateway:
         target = routed.target
         application = target.application
         path = place.path if "%" not in place.path else "/".join(map(decode, place.path.split("/")))
-        event = dump_head(
-            {
-                "trigger": "gateway",
-                "request_id": request_id,
-                "release": project.release,
-                "timeout": 0.0 if application is None else application.timeout_seconds,
-                "prefix": mount.prefix,
-                "method": routed.method,
-                "path": path,
-                "params": routed.params,
-                "query": place.query,
-                "headers": headers,
-            }
-        )
+        if len(path) > 1 and path.endswith("/"):
+            path = path[:-1]
+        head = {
+            "trigger": "gateway",
+            "request_id": request_id,
+            "release": project.release,
+            "timeout": 0.0 if application is None else application.timeout_seconds,
+            "prefix": mount.prefix,
+            "method": routed.method,
+            "path": path,
+            "params": routed.params,
+            "query": place.query,
+            "headers": headers,
+        }
+        if path != place.path:
+            # For applications, which are told of every byte.
+            head["raw_path"] = place.path
+        event = dump_head(head)
         return Exchange(self.pool, self.ledger, project, target, request_id, "gateway", method, path, event, mount)
 
     def headers_for(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -216,22 +216,29 @@ class Gateway:
     async def handle(self, request: web.BaseRequest, place: Place) -> web.StreamResponse:
         """Answers a request that `locate` found a place for."""
         client: Client = request.protocol  # type: ignore[assignment]
-        exchange = client.take_begun()
-        task = asyncio.current_task()
-        client.on_lost = task.cancel if task is not None else None
-        try:
+        with self.leaving(request):
+            exchange = client.take_begun()
             if exchange is None:
                 began = await self._begin(request, place)
                 if isinstance(began, web.Response):
                     return began
                 exchange = began
             return await self._finish(request, exchange)
+
+    @contextlib.contextmanager
+    def leaving(self, request: web.BaseRequest) -> Iterator[None]:
+        """Cancels the present task when the client leaves; aiohttp alone would not tell it."""
+        client: Client = request.protocol  # type: ignore[assignment]
+        task = asyncio.current_task()
+        client.on_lost = task.cancel if task is not None else None
+        try:
+            yield
         finally:
             client.on_lost = None
 
     async def _begin(self, request: web.BaseRequest, place: Place) -> Exchange | web.Response:
         """The call of a request, given to an instance; or the response where there is none to be made."""
-        request_id = new_request_id()
+        request_id = new_call_id()
         mount = place.mount
         if mount is None:
             refusal = Refusal(404, "not_found", "Project not found")
@@ -273,7 +280,7 @@ class Gateway:
                 if isinstance(error, StartFailed) and error.log:
                     exchange.log(error.log.encode("utf-8", "replace"))
         exchange.fail(refusal.code, refusal.error)
-        exchange.sent_status = refusal.status
+        exchange.sent_status = refusal.status if exchange.trigger == "gateway" else None
         exchange.record()
         return refusal
 
@@ -309,7 +316,8 @@ class Gateway:
                 headers += _cors(mount.project.cors, request.headers.get("Origin"))
         body = b""
         if refusal.detail:
-            error = refusal.error if mount is not None and self._is_author(request, mount, refusal) else None
+            author = mount is not None and self.is_author(request, mount.project, refusal)
+            error = refusal.error if author else None
             body = error_body(refusal.detail, refusal.code, request_id, error)
             headers += JSON
         response = send_whole(request, None, headers, refusal.status, body)
@@ -317,13 +325,13 @@ class Gateway:
             response.force_close()
         return response
 
-    def _is_author(self, request: web.BaseRequest, mount: Mount, refusal: Refusal) -> bool:
-        """Whether the caller may see what went wrong inside."""
+    def is_author(self, request: web.BaseRequest, project: ProjectTable, refusal: Refusal) -> bool:
+        """Whether there is more to say of what went wrong, and the caller may see it."""
         if not refusal.error:
             return False
         client: Client = request.protocol  # type: ignore[assignment]
         address = self.proxies.client(client.peer, request.headers)
-        return self.may_read_logs(request.headers.get("Authorization"), mount.project.project_id, address)
+        return self.may_read_logs(request.headers.get("Authorization"), project.project_id, address)
 
     def refusal_of(self, error: Exception) -> Refusal:
         """What a caller is told of a request that no function was asked about."""

@@ -69,7 +69,7 @@ async def translate(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def set_headers(response: web.StreamResponse, request_id: str) -> None:
     """Adds what every response has, for those that are prepared before the middleware sees them."""
-    response.headers["X-Request-Id"] = request_id
+    response.headers.setdefault("X-Request-Id", request_id)
     for name, value in SAFE_HEADERS.items():
         response.headers.setdefault(name, value)
 

@@ -136,7 +136,13 @@ async def test_encoded_slashes_and_dots_stay_where_they_are(on: Stage) -> None:
     assert (await on.ask("/api/gateway/shop/f/%2e%2e/x")).json["params"] == {"path": "../x"}
     assert (await on.ask("/api/gateway/sh%6Fp/u/1")).json["params"] == {"id": "1"}
     assert (await on.ask("/api/gateway/shop/u/caf%C3%A9")).json["path"] == "/u/café"
-    assert (await on.ask("/api/gateway/shop/u/1/")).json["path"] == "/u/1/"
+
+
+async def test_a_trailing_slash_is_kept_for_applications_alone(on: Stage) -> None:
+    event = (await on.ask("/api/gateway/shop/u%20x/1/")).json
+
+    assert (event["path"], event["raw_path"]) == ("/u x/1", "/u%20x/1/")
+    assert (await on.ask("/api/gateway/shop/")).json["path"] == "/"
 
 
 async def test_methods(on: Stage) -> None:
