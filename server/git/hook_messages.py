@@ -1,0 +1,155 @@
+"""What hooks and server say to each other, as bytes and as values. Pure.
+
+A hook sends one message of length-prefixed fields. The server answers with parts, each a letter, four bytes of
+length and content: `>` is text for the pusher, the last one is `=` with what the hook gives to git: an exit status
+from pre-receive, pkt-lines from proc-receive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from clowdy.schema.text import printable
+from clowdy.server.git.pkt import FLUSH, pkt, split
+
+NULL = "0" * 40
+REASON_LENGTH = 200
+
+Line = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PreReceive:
+    """What pre-receive reports: the push, and where git keeps its objects apart (empty when it brings none).
+
+    `refs` are (old, new, ref) with 40 zeros for none.
+    """
+
+    push_id: str
+    cwd: str
+    refs: tuple[Line, ...]
+    object_directory: str
+    alternates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcReceive:
+    """What proc-receive asks: these refs, whose objects are in the store now."""
+
+    push_id: str
+    cwd: str
+    refs: tuple[Line, ...]
+    options: tuple[str, ...]
+    atomic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A ref that really moved, as git's own table shall show it; ids with 40 zeros for none."""
+
+    ref: str
+    old: str
+    new: str
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one ref of a push. Without `moves`, an accepted one moved as it was asked to."""
+
+    ref: str
+    accepted: bool
+    reason: str = ""
+    moves: tuple[Move, ...] = ()
+
+
+def parse_fields(message: bytes) -> list[bytes]:
+    """The fields of a hook's message; raises ValueError for anything but whole ones."""
+    fields: list[bytes] = []
+    at = 0
+    while at < len(message):
+        length = int.from_bytes(message[at : at + 4], "big")
+        at += 4 + length
+        if at > len(message):
+            raise ValueError("a field of a hook's message is cut")
+        fields.append(message[at - length : at])
+    return fields
+
+
+def parse_pre_receive(fields: Sequence[bytes]) -> PreReceive:
+    """The report of pre-receive; raises ValueError."""
+    push_id, cwd, directory, alternates, lines = (_text(field) for field in fields)
+    if lines and not lines.endswith("\n"):
+        raise ValueError("the ref lines are cut")
+    return PreReceive(
+        push_id=push_id,
+        cwd=cwd,
+        refs=tuple(_line(line) for line in lines.split("\n")[:-1]),
+        object_directory=directory,
+        alternates=tuple(part for part in alternates.split(":") if part),
+    )
+
+
+def parse_proc_receive(fields: Sequence[bytes]) -> ProcReceive:
+    """The request of proc-receive; raises ValueError. Its last field is git's own bytes."""
+    push_id, cwd, talk = fields
+    sections: list[list[bytes]] = [[]]
+    for line in split(talk):
+        if line is None:
+            sections.append([])
+        else:
+            sections[-1].append(line)
+    if sections.pop() or not 2 <= len(sections) <= 3 or len(sections[0]) != 1:
+        raise ValueError("git's lines are not those of proc-receive")
+    version, _, capabilities = sections[0][0].partition(b"\0")
+    if version.strip() != b"version=1":
+        raise ValueError(f"proc-receive of {version!r} is not known here")
+    agreed = capabilities.split()
+    if (b"push-options" in agreed) != (len(sections) == 3):
+        raise ValueError("push options were not sent as agreed")
+    options = sections[2] if len(sections) == 3 else []
+    return ProcReceive(
+        push_id=_text(push_id),
+        cwd=_text(cwd),
+        refs=tuple(_line(_text(line).removesuffix("\n")) for line in sections[1]),
+        options=tuple(_text(option).removesuffix("\n") for option in options),
+        atomic=b"atomic" in agreed,
+    )
+
+
+def report(push: ProcReceive, verdicts: Iterable[Verdict]) -> bytes:
+    """The pkt-lines for git: each ref in the order that git asked; one without a verdict is refused."""
+    by_ref = {verdict.ref: verdict for verdict in verdicts}
+    answer = bytearray()
+    for _, _, ref in push.refs:
+        verdict = by_ref.get(ref) or Verdict(ref, False, "the server gave no answer")
+        if not verdict.accepted:
+            answer += pkt(
+                f"ng {ref} {printable(verdict.reason.strip(), REASON_LENGTH) or 'refused'}".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
+            continue
+        for move in verdict.moves or (None,):
+            # `ok` stands before every group of options: with one alone, git reports the last group only.
+            answer += pkt(f"ok {ref}".encode())
+            if move is not None:
+                answer += pkt(f"option refname {move.ref}".encode())
+                answer += pkt(f"option old-oid {move.old}".encode())
+                answer += pkt(f"option new-oid {move.new}".encode())
+                if move.forced:
+                    answer += pkt(b"option forced-update")
+    return bytes(answer + FLUSH)
+
+
+def _line(line: str) -> Line:
+    old, _, rest = line.partition(" ")
+    new, _, ref = rest.partition(" ")
+    if not ref:
+        raise ValueError("a ref line is cut")
+    return old, new, ref
+
+
+def _text(field: bytes) -> str:
+    return field.decode("utf-8", "surrogateescape")

@@ -1,0 +1,298 @@
+"""Smart HTTP's two services, each one C git process a request, streamed both ways.
+
+A fetch ends with its client. A push does not: once its body is in, git runs to its end and everything that it says
+is taken from it, whether or not anybody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from clowdy.server.errors import Unavailable
+from clowdy.server.git.advertisement import for_pushes, preamble
+from clowdy.server.git.body import Body
+from clowdy.server.git.environment import clean_environment
+from clowdy.server.git.hook_socket import HookSocket, OnPreReceive, OnProcReceive
+from clowdy.server.git.pkt import side_band
+from clowdy.server.git.process import Child, ProcessLimits, run
+from clowdy.server.git.settings import MEBIBYTE, GitSettings
+
+log = logging.getLogger(__name__)
+
+ADVERTISED_BYTES = 64 * MEBIBYTE
+FETCH_BODY_BYTES = 32 * MEBIBYTE
+# How many packs' worth of a refused push is still read, so that its client gets to see the answer.
+READ_ON = 4
+WAIT_SECONDS = 10.0
+
+_FETCH = {
+    "uploadpack.allowFilter": "true",
+    "uploadpack.allowReachableSHA1InWant": "true",
+    "uploadpack.hideRefs": "refs/clowdy",
+}
+
+# What histories of old projects hold and what harms nobody; everything else that fsck finds is refused.
+_TOLERATED = (
+    "zeroPaddedFilemode",
+    "zeroPaddedDate",
+    "badTimezone",
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badName",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "missingNameBeforeEmail",
+    "missingEmail",
+    "multipleAuthors",
+    "nulInCommit",
+)
+
+
+class Service(StrEnum):
+    """What a client asks for."""
+
+    FETCH = "git-upload-pack"
+    PUSH = "git-receive-pack"
+
+
+class Client(Protocol):
+    """Who takes the answer to a request."""
+
+    async def write(self, piece: bytes) -> None:
+        """Takes a piece, waiting while the client is slow; raises ConnectionError when it is gone."""
+
+    def drop(self) -> None:
+        """Cuts the connection."""
+
+
+class GitWire:
+    """Advertisements, fetches and pushes of any repository, with a bound on how many run at once."""
+
+    def __init__(self, settings: GitSettings, hooks: HookSocket, empty: Path) -> None:
+        """`empty` is an empty repository, shown where a project can be made by a push."""
+        self._settings = settings
+        self._hooks = hooks
+        self._empty = empty
+        self._fetches = asyncio.Semaphore(settings.fetches)
+        self._pushes = asyncio.Semaphore(settings.pushes)
+        self._running: set[asyncio.Task[None]] = set()
+        self._configs = {Service.FETCH: _FETCH, Service.PUSH: _push_config(settings)}
+
+    async def advertise(self, service: Service, repository: Path | None, git_protocol: str | None = None) -> bytes:
+        """The answer to `info/refs`; for None that of an empty repository. A push sees `live` as not there yet."""
+        async with _place(self._fetches):
+            output = await run(
+                self._settings.setpriv,
+                self._command(service, repository or self._empty, "--http-backend-info-refs"),
+                self._environment(service, git_protocol),
+                limits=self._limits,
+                most=ADVERTISED_BYTES,
+            )
+        if service is Service.PUSH:
+            return preamble(service) + for_pushes(output)
+        # Version 2 begins with its capabilities; only the older two have the service's name in front.
+        return output if git_protocol == "version=2" else preamble(service) + output
+
+    async def fetch(self, repository: Path, body: Body, client: Client, git_protocol: str | None = None) -> None:
+        """Answers one fetch; git ends when the client is gone or takes nothing for long, which raises."""
+        async with _place(self._fetches):
+            child = self._start(Service.FETCH, repository, self._environment(Service.FETCH, git_protocol))
+            async with child:
+                feeding = asyncio.create_task(_feed_fetch(child, body))
+                try:
+                    while piece := await child.read():
+                        async with asyncio.timeout(self._settings.stall_seconds):
+                            await client.write(piece)
+                finally:
+                    feeding.cancel()
+                    await asyncio.wait([feeding])
+                if await child.wait() != 0:
+                    log.info("a fetch ended early: %s", child.errors)
+
+    async def push(
+        self,
+        repository: Path,
+        push_id: str,
+        body: Body,
+        client: Client,
+        git_protocol: str | None = None,
+        handlers: tuple[OnPreReceive, OnProcReceive] | None = None,
+    ) -> None:
+        """Answers one push, and returns when git has ended.
+
+        `handlers` judge it in place of the hook socket's own. A caller that is cancelled, or a client that leaves,
+        changes nothing once the body is in. Raises Unavailable when too many pushes run, ConnectionError or
+        TimeoutError when the client was lost before.
+        """
+        await _take(self._pushes)
+        push = _Push(self._settings, client)
+        environment = self._environment(
+            Service.PUSH, git_protocol, CLOWDY_PUSH_ID=push_id, CLOWDY_SOCKET=str(self._hooks.path)
+        )
+
+        async def whole() -> None:
+            try:
+                with self._hooks.admit(push_id, handlers):
+                    child = self._start(Service.PUSH, repository, environment)
+                    async with child:
+                        await push.run(child, body)
+            finally:
+                self._pushes.release()
+
+        task = asyncio.create_task(whole(), name=f"push {push_id}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            push.leave(task)
+            raise
+
+    async def close(self) -> None:
+        """Waits for the pushes that run."""
+        while self._running:
+            await asyncio.wait(list(self._running))
+
+    @property
+    def _limits(self) -> ProcessLimits:
+        return ProcessLimits(memory_bytes=self._settings.memory_bytes)
+
+    def _start(self, service: Service, repository: Path, environment: dict[str, str]) -> Child:
+        limits = self._limits
+        if service is Service.PUSH:
+            # A pack of a few bytes can ask for hours of unpacking.
+            limits = ProcessLimits(self._settings.memory_bytes, self._settings.cpu_seconds)
+        return Child.start(self._settings.setpriv, self._command(service, repository), environment, limits=limits)
+
+    def _command(self, service: Service, repository: Path, *options: str) -> list[str]:
+        command = service.value.removeprefix("git-")
+        strict = ["--strict"] if service is Service.FETCH else []
+        return [self._settings.git, command, "--stateless-rpc", *strict, *options, str(repository)]
+
+    def _environment(self, service: Service, git_protocol: str | None, **extra: str) -> dict[str, str]:
+        if git_protocol is not None:
+            extra["GIT_PROTOCOL"] = git_protocol
+        return clean_environment(self._configs[service], extra)
+
+
+class _Push:
+    """One push between its client and git."""
+
+    def __init__(self, settings: GitSettings, client: Client) -> None:
+        self._settings = settings
+        self._client = client
+        self._gone = False
+        self._whole = False
+        self._remark = b""
+
+    def leave(self, task: asyncio.Task[None]) -> None:
+        """The request is over for its server. Before the body is in there is nothing to save."""
+        self._gone = True
+        if not self._whole:
+            task.cancel()
+
+    async def run(self, child: Child, body: Body) -> None:
+        """Feeds git and takes from it until it ends."""
+        taking = asyncio.create_task(self._take(child))
+        try:
+            await self._feed(child, body)
+        except BaseException:
+            # Half a body is no push: git goes, and with it the quarantine is abandoned.
+            taking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await taking
+            raise
+        self._whole = True
+        child.close_input()
+        await taking
+        if await child.wait() != 0:
+            log.info("git receive-pack ended with an error: %s", child.errors)
+
+    async def _feed(self, child: Child, body: Body) -> None:
+        limit = self._settings.limits.pack_bytes
+        told = b"side-band-64k" in await body.head()
+        received = 0
+        reading = True
+        async for piece in body.pieces():
+            received += len(piece)
+            if received > limit and told and not self._remark:
+                text = f"the push is larger than {limit // MEBIBYTE} MB: push a long history in parts\n"
+                self._remark = side_band(text)
+            if received > READ_ON * limit:
+                raise ConnectionError(f"a push of more than {READ_ON * limit // MEBIBYTE} MB")
+            reading = reading and await child.write(piece)
+
+    async def _take(self, child: Child) -> None:
+        said = False
+        while piece := await child.read():
+            # Git says nothing before it has read the pack, so a remark in front stands between two of its lines.
+            await self._answer(piece if said else self._remark + piece)
+            said = True
+
+    async def _answer(self, piece: bytes) -> None:
+        if self._gone:
+            return
+        try:
+            async with asyncio.timeout(self._settings.stall_seconds):
+                await self._client.write(piece)
+        except (ConnectionError, TimeoutError):
+            self._gone = True
+            self._client.drop()
+
+
+async def _feed_fetch(child: Child, body: Body) -> None:
+    received = 0
+    try:
+        async for piece in body.pieces():
+            received += len(piece)
+            if received > FETCH_BODY_BYTES or not await child.write(piece):
+                break
+    except (ConnectionError, TimeoutError) as error:
+        log.info("a fetch's request was cut: %s", error)
+    finally:
+        # Git then says what is missing and ends.
+        child.close_input()
+
+
+@contextlib.asynccontextmanager
+async def _place(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    await _take(places)
+    try:
+        yield
+    finally:
+        places.release()
+
+
+async def _take(places: asyncio.Semaphore) -> None:
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await places.acquire()
+    except TimeoutError:
+        raise Unavailable("too many pushes and fetches at once: try again in a minute") from None
+
+
+def _push_config(settings: GitSettings) -> dict[str, str]:
+    return {
+        "core.hooksPath": str(settings.hooks),
+        # Every ref of every push is judged and moved by the server.
+        "receive.procReceiveRefs": "refs",
+        "receive.fsckObjects": "true",
+        **{f"receive.fsck.{name}": "ignore" for name in _TOLERATED},
+        "receive.maxInputSize": str(settings.limits.pack_bytes),
+        "receive.unpackLimit": "100",
+        "receive.autogc": "false",
+        "receive.advertisePushOptions": "true",
+        "receive.advertiseAtomic": "true",
+        # Git asks none of these for refs that proc-receive handles; the server itself refuses what is forbidden.
+        "receive.denyDeletes": "false",
+        "receive.denyDeleteCurrent": "ignore",
+        "receive.denyNonFastForwards": "false",
+        "receive.denyCurrentBranch": "ignore",
+    }
