@@ -86,7 +86,8 @@ def read_checks(reading: Reading, patterns: list[RoutePattern]) -> tuple[CheckSp
     """Every usable check; one whose request no route takes is a problem, unless a route could not be read."""
     checks: list[CheckSpec] = []
     entries = reading.data.get("checks")
-    are_all_read = len(patterns) == len(reading.data.get("routes") or ())
+    routes = reading.data.get("routes", {})
+    are_all_read = isinstance(routes, dict) and len(patterns) == len(routes)
     for index, item in enumerate(entries if isinstance(entries, list) else ()):
         path: Path = ("checks", index)
         place = (*path, "request")

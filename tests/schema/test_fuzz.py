@@ -84,6 +84,7 @@ def test_any_tree(tree: object) -> None:
 
 @QUICK
 @given(_manifests)
+@example({"functions": {}, "routes": 1})
 def test_anything_in_the_place_of_every_key(tree: object) -> None:
     check(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False).encode(errors="surrogatepass"))
 
