@@ -42,6 +42,12 @@ async def test_the_first_start_makes_an_admin_token_and_shows_it_once(store: Sto
     assert (principal.name, principal.scope, principal.project_id) == ("admin", Scope.ADMIN, None)
 
 
+async def test_a_token_that_was_made_before_the_first_start_does_not_stand_for_the_admin_token(store: Store) -> None:
+    await Tokens(store).create("early", Scope.ADMIN)
+
+    assert (await reopened(store))[1] is not None
+
+
 async def test_the_database_holds_the_digest_and_never_the_text(store: Store, tmp_path: Path) -> None:
     tokens, admin = await reopened(store)
     _, text = await tokens.create("ci", Scope.DEPLOY)

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from clowdy.server import doctor
+from clowdy.server.config import Config
+from clowdy.server.doctor import Finding, State
+from clowdy.server.lock import DataLock
+from clowdy.server.people.keys import FILE, load_keyring
+from clowdy.server.store.engine import Store
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config.load({"data_dir": str(tmp_path / "data")}, {})
+
+
+class FakeDriver:
+    """A driver that opens, or says why not, and remembers what was done with it."""
+
+    name = "sandbox"
+    python = "3.11.2"
+
+    def __init__(self, promises: frozenset[Promise], failure: str = "") -> None:
+        self.promises = promises
+        self.failure = failure
+        self.events: list[str] = []
+
+    async def open(self) -> None:
+        self.events.append("open")
+        if self.failure:
+            raise DriverUnavailable(self.failure)
+
+    async def close(self) -> None:
+        self.events.append("close")
+
+
+def as_driver(fake: FakeDriver) -> Driver:
+    return cast("Driver", fake)
+
+
+async def test_everything_is_looked_at_and_the_driver_gets_a_folder_of_its_own(config: Config) -> None:
+    fake, folders = FakeDriver(frozenset(Promise)), []
+
+    def make(_: Config, folder: Path) -> Driver:
+        folders.append(folder)
+        return as_driver(fake)
+
+    findings = await doctor.examine(config, make)
+
+    names = {finding.name for finding in findings}
+    assert {"clowdy", "git", "runtime", "limit", "docker", "database", "disk", "base domain"} <= names
+    assert fake.events == ["open", "close"]
+    assert folders[0] != config.data_dir
+    assert not folders[0].exists()
+    assert not config.data_dir.exists()
+
+
+async def test_beside_a_running_server_its_own_driver_is_asked(config: Config) -> None:
+    fake = FakeDriver(frozenset(Promise))
+
+    found = await doctor.report(config, lambda *_: pytest.fail("a second driver"), as_driver(fake))
+
+    assert found["ok"] is True
+    assert fake.events == []
+    assert {"name": "limit", "state": "ok", "found": "memory", "cure": ""} in found["findings"]
+
+
+async def test_a_sandbox_that_does_not_start_comes_with_its_cure(config: Config) -> None:
+    fake = FakeDriver(frozenset(), "bubblewrap is not installed. Cure: apt-get install bubblewrap")
+
+    found = await doctor.report(config, lambda *_: as_driver(fake))
+
+    assert found["ok"] is False
+    expected = Finding("runtime", State.MISSING, "bubblewrap is not installed", "apt-get install bubblewrap")
+    assert expected.as_json() in found["findings"]
+
+
+def test_limits_that_do_not_hold_are_named_with_their_cure() -> None:
+    kept = frozenset(Promise) - {Promise.MEMORY, Promise.CPU}
+
+    findings = list(doctor.driver_findings(as_driver(FakeDriver(kept))))
+
+    assert [finding.found for finding in findings if finding.state is State.WARNING] == [
+        "memory: does not hold here",
+        "cpu: does not hold here",
+    ]
+    assert all("Delegate=yes" in finding.cure for finding in findings if finding.state is State.WARNING)
+    assert "memory is watched every 100 ms" in [finding.found for finding in findings]
+
+
+def test_a_driver_without_isolation_is_a_warning() -> None:
+    (finding,) = doctor.driver_findings(as_driver(FakeDriver(frozenset())))
+
+    assert finding.state is State.WARNING
+    assert "for development only" in finding.cure
+
+
+def test_git_is_named_with_its_version_or_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.git().state is State.OK
+
+    def missing() -> tuple[str, str]:
+        from clowdy.server.errors import StartError
+
+        raise StartError("git is not installed: apt-get install git")
+
+    monkeypatch.setattr(doctor, "find_binaries", missing)
+    assert doctor.git() == Finding("git", State.MISSING, "git is not installed", "apt-get install git")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cure"),
+    [
+        ("sys/user/max_user_namespaces", "0", "user.max_user_namespaces"),
+        ("sys/kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1"),
+        ("sys/kernel/apparmor_restrict_unprivileged_userns", "1", ""),
+        ("sys/kernel/other", "1", ""),
+    ],
+)
+def test_what_the_kernel_forbids_is_named(tmp_path: Path, file: str, content: str, cure: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(content + "\n")
+
+    finding = doctor.namespaces(tmp_path)
+
+    assert cure in finding.cure
+    assert (finding.state is State.OK) == (not cure)
+
+
+def test_the_data_directory_is_named_with_who_uses_it(config: Config) -> None:
+    assert "made at the first start" in doctor.data_directory(config).found
+
+    with DataLock.acquire(config.data_dir):
+        assert f"in use by process {os.getpid()}" in doctor.data_directory(config).found
+
+    config.data_dir.chmod(0o755)
+    assert doctor.data_directory(config).cure == f"chmod o-rwx {config.data_dir}"
+
+
+async def test_the_database_is_read_and_left_alone(config: Config) -> None:
+    assert doctor.database(config).state is State.OK
+    assert not config.database.exists()
+
+    config.data_dir.mkdir()
+    await (await Store.open(config.database)).close()
+    assert "tables of revision" in doctor.database(config).found
+
+    with sqlite3.connect(config.database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    assert doctor.database(config).cure == "upgrade clowdy"
+
+    config.database.write_bytes(b"not a database at all, and rather long" * 100)
+    assert doctor.database(config).state is State.MISSING
+
+
+def test_a_key_that_others_can_read_is_a_finding(config: Config) -> None:
+    assert "first start" in doctor.secret_key(config).found
+    assert not (config.data_dir / FILE).exists()
+
+    load_keyring(config.data_dir)
+    assert "-rw-------" in doctor.secret_key(config).found
+
+    (config.data_dir / FILE).chmod(0o644)
+    finding = doctor.secret_key(config)
+    assert finding.state is State.MISSING
+    assert finding.cure.startswith("chmod 600")
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "state"),
+    [
+        (100 << 30, 10**6, State.OK),
+        (1 << 30, 10**6, State.WARNING),
+        (1 << 20, 10**6, State.MISSING),
+        (100 << 30, 10, State.WARNING),
+    ],
+)
+def test_a_full_disk_is_noticed_before_it_is_full(
+    config: Config, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, state: State
+) -> None:
+    system: Any = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_files=10**7, f_favail=inodes)
+    monkeypatch.setattr(os, "statvfs", lambda _: system)
+
+    assert doctor.disk(config).state is state
+
+
+def test_a_budget_that_the_machine_does_not_have_is_a_warning(config: Config) -> None:
+    assert doctor.memory(config).state is State.OK
+    assert doctor.memory(replace(config, memory_budget_bytes=1 << 60)).state is State.WARNING
+
+
+def test_a_base_domain_needs_a_wildcard_record(config: Config) -> None:
+    asked: list[str] = []
+    own = replace(config, base_domain="apps.example")
+
+    assert doctor.base_domain(config, lambda _: pytest.fail("localhost is not looked up")).state is State.OK
+    assert doctor.base_domain(own, lambda name: bool(asked.append(name))).cure.startswith("add a DNS record *.apps")
+    assert doctor.base_domain(own, lambda _: True).state is State.OK
+    assert asked == ["clowdy-doctor.apps.example"]
+
+
+@pytest.mark.parametrize(
+    ("url", "state"),
+    [
+        ("http://127.0.0.1:8000", State.OK),
+        ("https://clowdy.example", State.OK),
+        ("http://clowdy.example", State.WARNING),
+    ],
+)
+def test_tokens_should_travel_encrypted(config: Config, url: str, state: State) -> None:
+    assert doctor.public_url(replace(config, public_url=url)).state is state
+
+
+def test_docker_is_found_and_not_needed(tmp_path: Path) -> None:
+    import socket
+
+    path = tmp_path / "d.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert str(path) in doctor.docker({"DOCKER_HOST": f"unix://{path}"}).found
+    assert doctor.docker({"HOME": str(tmp_path)}).state is State.OK
