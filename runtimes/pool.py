@@ -428,14 +428,15 @@ class Pool:
 
     # What serves.
 
-    async def keep(self, applications: Iterable[Application]) -> None:
-        """`applications` are what serves from now on, in all projects: their `min_warm` holds, and no other's.
+    def keep_project(self, project_id: str, applications: Iterable[Application]) -> None:
+        """`applications` are what serves in the project from now on: their `min_warm` holds, and no other's.
 
         Instances of versions that no longer serve stay until they are reaped or make room: going back finds them.
         """
         live = {application.key: application for application in applications}
         for key, fleet in self._fleets.items():
-            fleet.live = key in live
+            if fleet.application.project_id == project_id:
+                fleet.live = key in live
         for key, application in live.items():
             if application.min_warm or key in self._fleets:
                 fleet = self._fleet(application)

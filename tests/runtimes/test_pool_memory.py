@@ -188,7 +188,7 @@ async def test_the_least_recently_used_idle_instance_goes(pool: Pool, driver: Me
 
 async def test_what_min_warm_keeps_goes_last(pool: Pool, driver: MemoryDriver, clock: ManualClock) -> None:
     warm = application("warm", min_warm=1)
-    await pool.keep([warm])
+    pool.keep_project("id-shop", [warm])
     await settle()
     await idle(pool, clock, *(application(name) for name in "abc"))
 
@@ -202,7 +202,7 @@ async def test_what_min_warm_keeps_goes_last(pool: Pool, driver: MemoryDriver, c
 async def test_what_min_warm_kept_comes_back_when_there_is_room(
     pool: Pool, driver: MemoryDriver, clock: ManualClock
 ) -> None:
-    await pool.keep([application("warm", min_warm=1)])
+    pool.keep_project("id-shop", [application("warm", min_warm=1)])
     await settle()
     instance = (await pool.acquire(application("big", memory=512))).instance
     assert functions(driver) == ["big"]
@@ -325,7 +325,7 @@ async def test_an_instance_that_nobody_used_for_five_minutes_is_reaped(
 
 async def test_min_warm_is_started_and_never_reaped(pool: Pool, driver: MemoryDriver, clock: ManualClock) -> None:
     warm = application("warm", min_warm=2)
-    await pool.keep([warm])
+    pool.keep_project("id-shop", [warm])
     await settle()
     assert functions(driver) == ["warm", "warm"]
 
@@ -338,7 +338,7 @@ async def test_min_warm_is_started_and_never_reaped(pool: Pool, driver: MemoryDr
 
 
 async def test_min_warm_that_dies_is_restarted(pool: Pool, driver: MemoryDriver, clock: ManualClock) -> None:
-    await pool.keep([application("warm", min_warm=1)])
+    pool.keep_project("id-shop", [application("warm", min_warm=1)])
     await clock.advance(60)
     driver.serving("warm")[0].die()
     await settle()
@@ -349,7 +349,7 @@ async def test_min_warm_that_dies_is_restarted(pool: Pool, driver: MemoryDriver,
 async def test_min_warm_that_never_stays_up_is_restarted_ever_more_rarely(
     pool: Pool, driver: MemoryDriver, clock: ManualClock
 ) -> None:
-    await pool.keep([application("warm", min_warm=1)])
+    pool.keep_project("id-shop", [application("warm", min_warm=1)])
     await settle()
     for _ in range(300):
         for instance in driver.serving("warm"):
@@ -363,7 +363,7 @@ async def test_min_warm_that_fails_to_start_is_tried_again_later(
     pool: Pool, driver: MemoryDriver, clock: ManualClock
 ) -> None:
     driver.behaviours["warm"] = Behaviour(fails=failing())
-    await pool.keep([application("warm", min_warm=1)])
+    pool.keep_project("id-shop", [application("warm", min_warm=1)])
     await clock.advance(600)
     assert 5 < driver.started < 40
 
@@ -376,9 +376,9 @@ async def test_a_version_that_no_longer_serves_stays_warm_until_it_is_reaped(
     pool: Pool, driver: MemoryDriver, clock: ManualClock
 ) -> None:
     old, new = application("f", version=1, min_warm=1), application("f", version=2, min_warm=1)
-    await pool.keep([old])
+    pool.keep_project("id-shop", [old])
     await settle()
-    await pool.keep([new])
+    pool.keep_project("id-shop", [new])
     await clock.advance(100)
 
     instance = pool.lease(old)
@@ -391,9 +391,9 @@ async def test_a_version_that_no_longer_serves_stays_warm_until_it_is_reaped(
 async def test_min_warm_of_the_same_version_follows_the_release(
     pool: Pool, driver: MemoryDriver, clock: ManualClock
 ) -> None:
-    await pool.keep([application("f", min_warm=2)])
+    pool.keep_project("id-shop", [application("f", min_warm=2)])
     await settle()
-    await pool.keep([application("f", min_warm=1)])
+    pool.keep_project("id-shop", [application("f", min_warm=1)])
     await clock.advance(400)
 
     assert functions(driver) == ["f"]
@@ -453,7 +453,7 @@ async def test_ending_a_project_ends_its_calls_its_starts_and_its_callers(
     waiting = await caller(pool, application("b", concurrency=1))
     driver.behaviours["c"] = Behaviour(held=asyncio.Event())
     starting = await caller(pool, application("c"))
-    await pool.keep([application("d", min_warm=1)])
+    pool.keep_project("id-shop", [application("d", min_warm=1)])
     await settle()
     await pool.end_project("id-shop")
     await settle()
@@ -500,7 +500,7 @@ async def test_four_trials_run_at_once(pool: Pool, driver: MemoryDriver) -> None
 
 
 async def test_a_trial_makes_room_and_waits_as_callers_do(pool: Pool, driver: MemoryDriver, clock: ManualClock) -> None:
-    await pool.keep([application("warm", min_warm=1)])
+    pool.keep_project("id-shop", [application("warm", min_warm=1)])
     await settle()
     busy = [(await pool.acquire(application(name))).instance for name in "abc"]
     await pool.start_first(application("new"))
