@@ -36,7 +36,7 @@ def check_cron(text: str) -> str:
         CronSim(" ".join(fields), _ANY_TIME)
     except CronSimError:
         raise _explained(text, fields) from None
-    # cronsim asserts what it takes for granted and converts numbers of any length.
+    # The library asserts what it takes for granted; a push must be answered all the same.
     except (AssertionError, ValueError):
         raise Rejection(_CODE, f"schedule {quoted(text)} is not a cron expression") from None
     return " ".join(fields)

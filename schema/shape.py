@@ -117,8 +117,19 @@ def _unknown_keys(reading: Reading, violation: _Violation) -> None:
         if name in known or not reading.is_sound(path):
             continue
         where = f" in {label(violation.path)}" if violation.path else ""
-        hint = reading.suggest.hint(name, known) or f"known here: {', '.join(known)}"
+        hint = _elsewhere(name, violation.path) or reading.suggest.hint(name, known)
+        hint = hint or f"known here: {', '.join(known)}"
         reading.refuse(path, "unknown-key", f"unknown key {quoted(name)}{where}", hint, key=True)
+
+
+def _elsewhere(name: str, path: Path) -> str:
+    """Where a key belongs that stands at the top instead of in a function, or the other way round."""
+    schema = load_schema()
+    if not path and name in schema["$defs"]["function"]["properties"]:
+        return f"{name} belongs into a function: functions: {{NAME: {{{name}: …}}}}"
+    if path[:1] == ("functions",) and name in schema["properties"]:
+        return f"{name} belongs to the top of the file"
+    return ""
 
 
 def _missing_keys(reading: Reading, violation: _Violation) -> None:

@@ -13,7 +13,7 @@ from clowdy.schema.requirements import requirement_problems
 from clowdy.schema.shape import load_schema
 from clowdy.schema.text import printable
 
-QUICK = settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=150, deadline=10_000, suppress_health_check=[HealthCheck.too_slow])
 
 _schema = load_schema()
 _words = st.sampled_from(

@@ -186,6 +186,8 @@ REFUSED = [
     # keys
     (MINIMAL + "nmae: shop\n", 2, 1, "unknown-key", 'did you mean "name"?'),
     (MINIMAL + "colour: red\n", 2, 1, "unknown-key", "known here: name,"),
+    (MINIMAL + "timeout: 10\n", 2, 1, "unknown-key", "belongs into a function"),
+    (in_function("routes: {}"), 2, 11, "unknown-key", "belongs to the top"),
     (in_function("memroy: 1GB"), 2, 11, "unknown-key", 'did you mean "memory"?'),
     (MINIMAL + "description: a\ndescription: b\n", 3, 1, "duplicate-key", "line 2"),
     ("functions:\n  hello: {}\n  hello: {}\n", 3, 3, "duplicate-key", "line 2"),
@@ -389,6 +391,16 @@ def test_a_duplicate_route_says_it_in_the_words_of_the_refusal() -> None:
 def test_several_anchors_and_aliases_are_all_named_and_the_rest_is_judged() -> None:
     text = "functions: {a: &x {}, b: *x}\nenv: {A: null}\n"
     assert [code for _, _, code in found(text)] == ["anchor", "anchor", "wrong-type"]
+
+
+def test_an_anchor_before_a_syntax_error_is_named_as_well() -> None:
+    assert [code for _, _, code in found("name: &n shop\nfunctions: {\n")] == ["anchor", "yaml"]
+
+
+def test_a_secret_that_is_not_one_is_not_declared() -> None:
+    manifest = parse(MINIMAL + "env: {A: {secret: false}, B: {secret: true}, PATH: {secret: true}}\n").manifest
+    assert manifest is not None
+    assert manifest.secrets == frozenset("B")
 
 
 def test_a_name_that_is_another_projects_is_refused_and_its_own_taken() -> None:
