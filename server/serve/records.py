@@ -1,0 +1,330 @@
+"""One call as it is remembered: packed in a microsecond or two when it ends, unpacked and cleaned later.
+
+What is packed is cut a little after the limit of each part, and exactly at it only when secrets were taken out:
+a secret that is cut in two would not be recognised.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from clowdy.runtimes.inside.event import event_of
+
+if TYPE_CHECKING:
+    from clowdy.server.serve.exchange import CallRecord
+    from clowdy.server.serve.table import ProjectTable, Target
+
+KIBIBYTE = 1024
+EVENT_BYTES = 64 * KIBIBYTE
+RESULT_BYTES = 64 * KIBIBYTE
+LOG_BYTES = 256 * KIBIBYTE
+TEXT_BYTES = 4 * KIBIBYTE
+"""The most that is kept of a method, path or code."""
+
+MARGIN = 4 * KIBIBYTE
+"""What is packed beyond a limit: as much as the longest secret has."""
+
+FORMAT = 1
+_FIXED = struct.Struct("<BBHddHHHHIIIII")
+_COLD = 1
+_EVENT_CUT, _RESULT_CUT, _LOG_CUT = 2, 4, 8
+_PARTS = ("event", "result", "log")
+
+Redact = Callable[[str, str], str]
+"""Takes the secrets of a project id out of a text."""
+
+
+class BadRecord(Exception):
+    """What was packed is not a record of a format that this version knows."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One call. `status` is success, error or timeout; `http_status` None for direct calls; times are UTC seconds.
+
+    `truncated` names those of event, result and log that were longer than what is kept.
+    """
+
+    id: str
+    time: float
+    project_id: str
+    function_id: str
+    function: str
+    version: int
+    release: int
+    status: str
+    http_status: int | None
+    code: str | None
+    duration_ms: float
+    cold_start: bool
+    trigger: str
+    method: str | None
+    path: str | None
+    log: str
+    result: str
+    head: str
+    body: str | bytes
+    truncated: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """The id as a number."""
+        return int(self.id, 16)
+
+    @cached_property
+    def event(self) -> str:
+        """The event as JSON, made from what the instance was given; text where too little was kept to make it."""
+        body = self.body.encode("utf-8", "replace") if isinstance(self.body, str) else self.body
+        if self.trigger != "gateway":
+            return body.decode("utf-8", "replace")
+        try:
+            return json.dumps(event_of(json.loads(self.head), body), ensure_ascii=False, separators=(",", ":"))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return f"{self.head}\n{body.decode('utf-8', 'replace')}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that the API answers and `clowdy logs --json` prints."""
+        at = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {
+            "id": self.id,
+            "time": at,
+            "project_id": self.project_id,
+            "function_id": self.function_id,
+            "function": self.function,
+            "version": self.version,
+            "release": self.release,
+            "status": self.status,
+            "http_status": self.http_status,
+            "code": self.code,
+            "duration_ms": self.duration_ms,
+            "cold_start": self.cold_start,
+            "trigger": self.trigger,
+            "method": self.method,
+            "path": self.path,
+            "log": self.log,
+            "input": self.event,
+            "output": self.result,
+            "truncated": list(self.truncated),
+            "source": self.trigger,
+            "http_method": self.method,
+            "http_path": self.path,
+            "created_at": at,
+        }
+
+
+class Packer:
+    """Packs calls. What all calls of a function version in a release have in common is packed once."""
+
+    def __init__(self) -> None:
+        self._origins: dict[int, tuple[ProjectTable, Target, bytes]] = {}
+
+    def __call__(self, call: CallRecord) -> bytes:
+        """The call in one piece of bytes."""
+        target = call.target
+        known = self._origins.get(id(target))
+        # An id can be that of an object that is gone: what it stood for is compared.
+        if known is None or known[1] is not target or known[0] is not call.project:
+            known = self._remember(call.project, target)
+        event, body, answer, log = call.event, call.body, call.answer, call.log
+        flags = _COLD if call.cold_start else 0
+        if len(event) + len(body) > EVENT_BYTES:
+            flags |= _EVENT_CUT
+            event = event[: EVENT_BYTES + MARGIN]
+            body = body[: max(0, EVENT_BYTES + MARGIN - len(event))]
+        if len(answer) > RESULT_BYTES:
+            flags |= _RESULT_CUT
+            answer = answer[: RESULT_BYTES + MARGIN]
+        if len(log) > LOG_BYTES:
+            flags |= _LOG_CUT
+            log = log[: LOG_BYTES + MARGIN]
+        error = call.error.encode("utf-8", "replace")[: LOG_BYTES + MARGIN] if call.error else b""
+        words = "\0".join(
+            (call.id, call.status, call.code or "", call.trigger, (call.method or "")[:TEXT_BYTES])
+        ).encode("utf-8", "replace")
+        path = b"" if call.path is None else call.path[:TEXT_BYTES].encode("utf-8", "replace")
+        origin = known[2]
+        return b"".join(
+            (
+                _FIXED.pack(
+                    FORMAT,
+                    flags,
+                    call.http_status or 0,
+                    call.at,
+                    call.duration_ms,
+                    call.method is not None,
+                    len(origin),
+                    len(words),
+                    len(path),
+                    len(event),
+                    len(body),
+                    len(answer),
+                    len(log),
+                    len(error),
+                ),
+                origin,
+                words,
+                path,
+                event,
+                body,
+                answer,
+                log,
+                error,
+            )
+        )
+
+    def _remember(self, project: ProjectTable, target: Target) -> tuple[ProjectTable, Target, bytes]:
+        if len(self._origins) > 10_000:
+            self._origins.clear()
+        words = (project.project_id, target.function_id, target.name, str(target.version), str(project.release or 0))
+        known = (project, target, "\0".join(words).encode("utf-8", "replace"))
+        self._origins[id(target)] = known
+        return known
+
+
+def unpack(packed: bytes, redact: Redact | None = None) -> Record:
+    """The record, without secrets, NUL and what is no Unicode; raises BadRecord."""
+    try:
+        return _unpack(packed, redact)
+    except (struct.error, ValueError, IndexError) as error:
+        raise BadRecord(f"a record of {len(packed)} bytes cannot be read: {error}") from error
+
+
+def _unpack(packed: bytes, redact: Redact | None) -> Record:
+    if packed[0] != FORMAT:
+        raise BadRecord(f"a record of format {packed[0]}; this version reads {FORMAT}")
+    _, flags, http_status, at, duration_ms, has_request, *lengths = _FIXED.unpack_from(packed)
+    if _FIXED.size + sum(lengths) != len(packed):
+        raise BadRecord("a record's parts do not make up its length")
+    parts: list[str] = []
+    start = _FIXED.size
+    for length in lengths:
+        parts.append(packed[start : start + length].decode("utf-8", "surrogateescape"))
+        start += length
+    origin, words, *rest = parts
+    project_id, function_id, function, version, release = origin.split("\0")
+    call_id, status, code, trigger, method = words.split("\0", 4)
+    if redact is not None and (both := "\0\0".join(rest)):
+        clean = redact(project_id, both)
+        if clean is not both:
+            rest = clean.split("\0\0") if clean.count("\0\0") == 5 else [redact(project_id, part) for part in rest]
+    path, head, body, result, log, error = rest
+    if flags & _EVENT_CUT:
+        head = _cut(head, EVENT_BYTES)
+        body = _cut(body, EVENT_BYTES - len(head.encode("utf-8", "surrogateescape")))
+    if flags & _RESULT_CUT:
+        result = _cut(result, RESULT_BYTES)
+    log = _clean(log)
+    if error and error not in log:
+        log = f"{log.rstrip(chr(10))}\n{_clean(error)}" if log else _clean(error)
+    if flags & _LOG_CUT or len(log) > LOG_BYTES or (not log.isascii() and len(log.encode()) > LOG_BYTES):
+        flags |= _LOG_CUT
+        log = f"{_cut(log, LOG_BYTES - 64)}\n[truncated: {LOG_BYTES // KIBIBYTE} KB are kept]"
+    truncated = tuple(
+        name for name, bit in zip(_PARTS, (_EVENT_CUT, _RESULT_CUT, _LOG_CUT), strict=True) if flags & bit
+    )
+    return Record(
+        id=f"{int(call_id, 16):012x}",
+        time=at,
+        project_id=project_id,
+        function_id=function_id,
+        function=function,
+        version=int(version),
+        release=int(release),
+        status=status,
+        http_status=http_status or None,
+        code=code or None,
+        duration_ms=round(duration_ms, 3),
+        cold_start=bool(flags & _COLD),
+        trigger=trigger,
+        method=_clean(method) if has_request else None,
+        path=_clean(path) if has_request else None,
+        log=log,
+        result=_readable(result),
+        head=_clean(head),
+        body=_text_or_bytes(body),
+        truncated=truncated,
+    )
+
+
+def _cut(text: str, size: int) -> str:
+    """As much of `text` as `size` bytes hold, without half a character at the end."""
+    data = text.encode("utf-8", "surrogateescape")
+    if len(data) <= size:
+        return text
+    end = max(0, size)
+    while end and data[end] & 0xC0 == 0x80:
+        end -= 1
+    return data[:end].decode("utf-8", "surrogateescape")
+
+
+def _clean(text: str) -> str:
+    """`text` as every database holds it."""
+    if not text.isascii():
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
+def _text_or_bytes(text: str) -> str | bytes:
+    if text.isascii():
+        return text.replace("\0", "\ufffd") if "\0" in text else text
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode().replace("\0", "\ufffd")
+    except UnicodeDecodeError:
+        return data
+
+
+def _readable(text: str) -> str:
+    """A result as text: what is no text as a data URI."""
+    found = _text_or_bytes(text)
+    if isinstance(found, str):
+        return found
+    return f"data:application/octet-stream;base64,{base64.b64encode(found[: RESULT_BYTES * 3 // 4 - 64]).decode()}"
+
+
+def no_redaction(project_id: str, text: str) -> str:
+    """Leaves `text` as it is."""
+    return text
+
+
+def from_row(row: Mapping[str, Any]) -> Record:
+    """The record that a row of the archive holds."""
+    values = dict(row)
+    flags = values["truncated"]
+    values["id"] = f"{values['id']:012x}"
+    values["cold_start"] = bool(values["cold_start"])
+    values["truncated"] = tuple(name for bit, name in enumerate(_PARTS) if flags & 1 << bit)
+    return Record(**values)
+
+
+def to_row(record: Record) -> tuple[Any, ...]:
+    """The columns of `record`'s row in the archive, in their order there."""
+    return (
+        record.number,
+        record.time,
+        record.project_id,
+        record.function_id,
+        record.function,
+        record.version,
+        record.release,
+        record.status,
+        record.http_status,
+        record.code,
+        record.duration_ms,
+        record.cold_start,
+        record.trigger,
+        record.method,
+        record.path,
+        sum(1 << bit for bit, name in enumerate(_PARTS) if name in record.truncated) if record.truncated else 0,
+        record.log,
+        record.result,
+        record.head,
+        record.body,
+    )
