@@ -39,6 +39,7 @@ class PushLimits:
     unpacked_bytes: int = 512 * MEBIBYTE
     files: int = 50_000
     depth: int = 100
+    refs: int = 5_000
     code_bytes: int = 50 * MEBIBYTE
     code_files: int = 10_000
 
@@ -361,6 +362,7 @@ _SETTINGS = {
         _Setting("push_unpacked_bytes", _size(1)),
         _Setting("push_files", _number(1, 10_000_000)),
         _Setting("push_depth", _number(1, 10_000)),
+        _Setting("push_refs", _number(1, 1_000_000)),
         _Setting("push_code_bytes", _size(1)),
         _Setting("push_code_files", _number(1, 1_000_000)),
         _Setting("admin_token", _admin_token, environment_only=True),

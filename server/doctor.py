@@ -268,6 +268,8 @@ def _machine(config: Config) -> list[Finding]:
 async def _trial(config: Config, make_driver: MakeDriver) -> list[Finding]:
     # A folder of its own: opening a driver clears what an earlier server left, and one may be running.
     with tempfile.TemporaryDirectory(prefix="clowdy-doctor-") as folder:
+        # What functions run as must be able to pass it, as they pass the folders of a data directory.
+        Path(folder).chmod(0o711)
         try:
             driver = make_driver(config, Path(folder))
             async with asyncio.timeout(DRIVER_SECONDS):
