@@ -1,0 +1,209 @@
+"""Answers in pieces: as they come, as fast as the caller takes them, cut when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import orjson
+import pytest
+
+from clowdy.runtimes.api import FailureCode
+from clowdy.server.serve.connection import Connection
+from clowdy.server.serve.exchange import OVERFLOW
+from tests.server.serve.stage import Function, Stage, Told, read_reply, stage
+
+TEXT = orjson.dumps({"status": 200, "headers": [["Content-Type", "text/plain"]]})
+
+
+def streaming(*pieces: bytes, head: bytes = TEXT, ends: bool = True) -> Function:
+    def function(told: Told) -> None:
+        told.sink.head(head)
+        for piece in pieces:
+            told.sink.piece(piece)
+        if ends:
+            told.instance.calls.pop(told.id, None)
+            told.sink.end()
+
+    return function
+
+
+def with_length(length: int) -> bytes:
+    return orjson.dumps({"status": 200, "headers": [["Content-Length", str(length)]]})
+
+
+async def begun(on: Stage, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Told]:
+    reader, writer = await on.connect()
+    writer.write(request)
+    while not on.pool.calls:
+        await asyncio.sleep(0.001)
+    return reader, writer, on.pool.calls[-1]
+
+
+GET = b"GET /api/gateway/shop/a HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_pieces_arrive_as_they_come(on: Stage) -> None:
+    on.play("GET /a: silent")
+    reader, writer, told = await begun(on, GET)
+    told.sink.head(TEXT)
+    told.sink.piece(b"one")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert await reader.readuntil(b"one\r\n") == b"3\r\none\r\n"
+    assert not on.records
+    told.sink.piece(b"three")
+    assert await reader.readuntil(b"three\r\n") == b"5\r\nthree\r\n"
+    told.sink.end()
+    assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
+    writer.close()
+
+    assert b"Transfer-Encoding: chunked" in head
+    assert b"X-Clowdy-Release: 42" in head
+    assert b"Content-Security-Policy: sandbox" in head
+    assert [(record.status, record.http_status) for record in on.records] == [("success", 200)]
+    assert not on.pool.leased
+
+
+async def test_the_connection_goes_on_after_a_stream(on: Stage) -> None:
+    on.play("GET /a: streams", "GET /b: echo", streams=streaming(b"x" * 10, b"y" * 10))
+    reader, writer = await on.connect()
+    for _ in range(2):
+        writer.write(GET)
+        assert (await read_reply(reader)).body == b"x" * 10 + b"y" * 10
+        writer.write(GET.replace(b"/a ", b"/b "))
+        assert (await read_reply(reader)).status == 200
+    writer.close()
+
+
+async def test_a_known_length_needs_no_chunks(on: Stage) -> None:
+    on.play("GET /a: streams", streams=streaming(b"12", b"345", head=with_length(5)))
+
+    reply = await on.ask("/api/gateway/shop/a")
+    assert (reply["Content-Length"], reply.body) == ("5", b"12345")
+    assert not reply.all("Transfer-Encoding")
+
+
+@pytest.mark.parametrize("pieces", [(b"12",), (b"12", b"3456"), ()])
+async def test_a_stream_that_breaks_its_own_length_is_cut(on: Stage, pieces: tuple[bytes, ...]) -> None:
+    on.play("GET /a: streams", streams=streaming(*pieces, head=with_length(5)))
+
+    assert not (await on.ask("/api/gateway/shop/a")).complete
+    assert [(record.status, record.code) for record in on.records] == [("error", "bad_response")]
+
+
+@pytest.mark.parametrize("code", list(FailureCode))
+async def test_a_failure_in_the_middle_resets_the_connection(on: Stage, code: FailureCode) -> None:
+    on.play("GET /a: silent")
+    reader, writer, told = await begun(on, GET)
+    told.sink.head(TEXT)
+    told.sink.piece(b"one")
+    await reader.readuntil(b"one\r\n")
+    told.instance.calls.pop(told.id)
+    told.sink.failed(code, "it broke")
+
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+    (record,) = on.records
+    assert (record.code, record.http_status, record.error) == (code.value, 200, "it broke")
+    assert not on.pool.leased
+
+
+async def test_an_old_client_gets_the_stream_until_it_ends(on: Stage) -> None:
+    on.play("GET /a: streams", streams=streaming(b"one", b"two"))
+
+    reply = await on.ask("/api/gateway/shop/a", version="1.0")
+    assert reply.body == b"onetwo"
+    assert not reply.all("Transfer-Encoding")
+
+
+async def test_head_of_a_stream_ends_the_call(on: Stage) -> None:
+    on.play("ANY /a: streams", streams=streaming(b"one", ends=False))
+    reader, writer = await on.connect()
+    writer.write(GET.replace(b"GET", b"HEAD"))
+    reply = await read_reply(reader, "HEAD")
+    writer.close()
+
+    assert reply.status == 200
+    assert on.pool.calls[0].instance.cancelled == [1]
+    assert [record.status for record in on.records] == ["success"]
+
+
+async def test_a_stream_with_a_head_that_cannot_be_sent_is_a_bad_response(on: Stage) -> None:
+    on.play("GET /a: streams", streams=streaming(b"one", head=b"{", ends=False))
+
+    reply = await on.ask("/api/gateway/shop/a")
+    assert (reply.status, reply.json["code"]) == (502, "bad_response")
+    assert on.pool.calls[0].instance.cancelled == [1]
+
+
+async def test_credit_is_given_for_what_the_caller_took(on: Stage) -> None:
+    on.play("GET /a: silent")
+    reader, writer, told = await begun(on, GET)
+    told.sink.head(TEXT)
+    told.sink.piece(b"x" * 1000)
+    await reader.readuntil(b"x\r\n")
+    await asyncio.sleep(0.01)
+    assert told.instance.credits == [1000]
+    told.sink.end()
+    writer.close()
+
+
+async def test_a_caller_who_takes_nothing_gives_no_credit_and_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "stall_seconds", 0.05)
+    for fast in (True, False):
+        async with stage(fast=fast) as on:
+            on.play("GET /a: silent")
+            reader, writer = await on.connect()
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            writer.transport.pause_reading()
+            writer.write(GET)
+            while not on.pool.calls:
+                await asyncio.sleep(0.001)
+            told = on.pool.calls[0]
+            told.sink.head(TEXT)
+            sent = 0
+            async with asyncio.timeout(5):
+                while not on.records:
+                    if sent - sum(told.instance.credits) < 256 * 1024:
+                        told.sink.piece(b"x" * 65536)
+                        sent += 65536
+                    await asyncio.sleep(0.001)
+            writer.close()
+            del reader
+            assert sent < 16 * 1024 * 1024
+            assert told.instance.cancelled == [1]
+            assert (on.records[0].status, on.records[0].http_status) == ("error", 200)
+
+
+async def test_an_instance_that_ignores_its_credit_is_ended(on: Stage) -> None:
+    on.play("GET /a: silent")
+    reader, writer, told = await begun(on, GET)
+    told.sink.head(TEXT)
+    told.sink.piece(b"one")
+    await reader.readuntil(b"one\r\n")
+    for _ in range(OVERFLOW // 65536 + 1):
+        told.sink.piece(b"x" * 65536)
+    with pytest.raises(ConnectionResetError):
+        while await reader.read(65536):
+            pass
+    writer.close()
+
+    assert [record.code for record in on.records] == ["bad_response"]
+    assert told.instance.cancelled == [1]
+
+
+async def test_a_client_that_leaves_in_the_middle_ends_the_stream(on: Stage) -> None:
+    on.play("GET /a: silent")
+    reader, writer, told = await begun(on, GET)
+    told.sink.head(TEXT)
+    told.sink.piece(b"one")
+    await reader.readuntil(b"one\r\n")
+    writer.close()
+    async with asyncio.timeout(2):
+        while not on.records:
+            await asyncio.sleep(0.001)
+
+    assert told.instance.cancelled == [1]
+    assert (on.records[0].status, on.records[0].http_status) == ("error", 200)
+    assert not on.pool.leased
