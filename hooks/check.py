@@ -185,16 +185,16 @@ def _memory(manifest: Manifest, marks: Marks, budget: int | None) -> list[Proble
 
 
 def _secrets(manifest: Manifest, marks: Marks, secrets: Collection[str]) -> list[Problem]:
-    problems: list[Problem] = []
-    for name in sorted(manifest.secret_names - set(secrets)):
-        path: tuple[str | int, ...] = ("env", name)
-        if name not in manifest.secrets:
-            declares = next(function for function in manifest.functions.values() if name in function.secrets)
-            path = ("functions", declares.name, "env", name)
-        problems.append(
-            marks.problem(path, "secret-missing", f"{name} has no value", f"clowdy secret set {name}", key=True)
-        )
-    return problems
+    """One problem for each name, at the first place that declares it."""
+    missing = manifest.secret_names - set(secrets)
+    places: dict[str, tuple[str, ...]] = {name: ("env", name) for name in missing & manifest.secrets}
+    for function in manifest.functions.values():
+        for name in missing & function.secrets:
+            places.setdefault(name, ("functions", function.name, "env", name))
+    return [
+        marks.problem(path, "secret-missing", f"{name} has no value", f"clowdy secret set {name}", key=True)
+        for name, path in places.items()
+    ]
 
 
 def _unchecked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from clowdy.hooks.ignore import FILE_BYTES, Ignore, IgnoreError
 from clowdy.hooks.tree import Entry, Kind, TreeView
@@ -36,11 +36,18 @@ def filtered(tree: TreeView, sources: Sequence[str], patterns: Ignore) -> list[E
 
 def outermost(folders: Iterable[str]) -> list[str]:
     """`folders` without those that lie in another one of them."""
-    kept: list[str] = []
-    for folder in sorted(set(folders), key=len):
-        if not any(inside(folder, other) for other in kept):
-            kept.append(folder)
-    return sorted(kept)
+    given = set(folders)
+    return sorted(folder for folder in given if not any(above in given for above in folders_above(folder)))
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """Every folder that `path` lies in, the whole tree `.` first."""
+    if path != ".":
+        yield "."
+    end = path.find("/")
+    while end > 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
 
 
 def inside(path: str, folder: str) -> bool:

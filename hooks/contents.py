@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clowdy.hooks.code import DEFAULT_PATTERNS, IGNORE_FILE, outermost, read_patterns
+from clowdy.hooks.code import DEFAULT_PATTERNS, IGNORE_FILE, folders_above, outermost, read_patterns
 from clowdy.hooks.ignore import Ignore, IgnoreError
 from clowdy.hooks.tree import Entry, Kind, TreeView
 from clowdy.schema.manifest import Manifest
@@ -23,6 +23,10 @@ TREE_PROBLEM_CODES = {Kind.SYMLINK: "symlink", Kind.SUBMODULE: "submodule"}
 class _Total:
     files: int = 0
     size: int = 0
+
+    def add(self, entry: Entry) -> None:
+        self.files += 1
+        self.size += entry.size
 
 
 class Contents:
@@ -80,42 +84,32 @@ class Contents:
 
     def _walk(self) -> None:
         folders = {folder for folder, kind in self._kinds.items() if kind is Kind.FOLDER}
-        inner = folders - {"."}
         for top in outermost(folders):
+            only = self._totals[top] if folders == {top} else None
             for entry in self._tree.walk(top):
                 if self._matcher.leaves_out(entry.path):
                     continue
                 if entry.kind in TREE_PROBLEM_CODES:
                     self._strangers.append(entry)
-                    continue
-                if top == ".":
-                    self._count(".", entry)
-                if inner:
-                    self._count_above(inner, entry)
-
-    def _count_above(self, inner: Collection[str], entry: Entry) -> None:
-        end = entry.path.find("/")
-        while end > 0:
-            folder = entry.path[:end]
-            if folder in inner:
-                self._count(folder, entry)
-            end = entry.path.find("/", end + 1)
-
-    def _count(self, folder: str, entry: Entry) -> None:
-        total = self._totals[folder]
-        total.files += 1
-        total.size += entry.size
+                elif only is not None:
+                    only.add(entry)
+                else:
+                    for folder in folders_above(entry.path):
+                        if folder in folders:
+                            self._totals[folder].add(entry)
 
     def _folder_problems(self) -> list[Problem]:
         found: list[Problem] = []
-        suggester = Suggester()
+        if all(kind is Kind.FOLDER for kind in self._kinds.values()):
+            return found
+        suggester, known = Suggester(), self._known_folders()
         for name, function in self._manifest.functions.items():
             for index, folder in enumerate(function.sources):
                 kind = self._kinds[folder]
                 if kind is Kind.FOLDER:
                     continue
                 if kind is None:
-                    message, hint = f"source {folder} does not exist", suggester.hint(folder, self._known_folders())
+                    message, hint = f"source {folder} does not exist", suggester.hint(folder, known)
                 else:
                     message, hint = f"source {folder} is a {kind.value.replace('executable', 'file')}", "name a folder"
                 found.append(self._marks.problem(("functions", name, "source", index), "source", message, hint))

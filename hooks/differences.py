@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol
 
-from clowdy.hooks.code import inside
+from clowdy.hooks.code import folders_above, outermost
 from clowdy.hooks.ignore import Ignore
 from clowdy.schema.manifest import FunctionSpec
 from clowdy.schema.units import GIBIBYTE, MEBIBYTE
@@ -32,20 +32,21 @@ class LineCount(NamedTuple):
 
 
 def count_lines(
-    changes: Mapping[str, FileChange], functions: Iterable[FunctionSpec], patterns: Ignore
+    changes: Mapping[str, FileChange], functions: Collection[FunctionSpec], patterns: Ignore
 ) -> dict[str, LineCount]:
     """The lines that changed in each function's code, by its name, from those of each path."""
     matcher = patterns.matcher()
-    coded = {path: change for path, change in changes.items() if not matcher.leaves_out(path)}
-    known: dict[tuple[str, ...], LineCount] = {}
+    wanted = {source: [0, 0] for function in functions for source in function.sources}
+    for path, change in changes.items():
+        if not matcher.leaves_out(path):
+            for folder in folders_above(path):
+                if folder in wanted:
+                    wanted[folder][0] += change.added or 0
+                    wanted[folder][1] += change.removed or 0
     counts: dict[str, LineCount] = {}
     for function in functions:
-        if function.sources not in known:
-            own = [change for path, change in coded.items() if any(inside(path, source) for source in function.sources)]
-            known[function.sources] = LineCount(
-                sum(change.added or 0 for change in own), sum(change.removed or 0 for change in own)
-            )
-        counts[function.name] = known[function.sources]
+        own = [wanted[source] for source in outermost(function.sources)]
+        counts[function.name] = LineCount(sum(added for added, _ in own), sum(removed for _, removed in own))
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -29,7 +30,7 @@ class Handlers:
         self._marks = marks
         self._contents = contents
         self._suggester = Suggester()
-        self._python_paths: list[str] | None = None
+        self._python_files: defaultdict[str, list[str]] | None = None
         self._functions: defaultdict[str, list[FunctionSpec]] = defaultdict(list)
         self._entries: dict[str, Entry] = {}
         self.found: list[Problem] = []
@@ -122,8 +123,8 @@ class Handlers:
             if below is not None and below.kind in (Kind.FILE, Kind.EXECUTABLE):
                 return f"it is relative to source {first}: write {quoted(f'{inner}:{function.attribute}')}"
         known = self._known()
-        same_name = [path for path in known if path.rpartition("/")[2] == function.file.rpartition("/")[2]]
-        hint = self._suggester.hint(function.path, same_name or known)
+        same_name = known.get(function.file.rpartition("/")[2], [])
+        hint = self._suggester.hint(function.path, same_name or [path for paths in known.values() for path in paths])
         if hint:
             return hint
         if same_name:
@@ -132,16 +133,18 @@ class Handlers:
             return "write it, or name another file: handler: FILE:ATTRIBUTE"
         return ""
 
-    def _known(self) -> list[str]:
-        """Python files of the tree, as many as are worth comparing with."""
-        if self._python_paths is None:
-            self._python_paths = []
-            for entry in self._tree.walk("."):
-                if entry.path.endswith(".py") and entry.kind in (Kind.FILE, Kind.EXECUTABLE):
-                    self._python_paths.append(entry.path)
-                if len(self._python_paths) == _PATHS:
-                    break
-        return self._python_paths
+    def _known(self) -> dict[str, list[str]]:
+        """Python files of the tree by their last name, as many as are worth comparing with."""
+        if self._python_files is None:
+            files = (
+                entry.path
+                for entry in self._tree.walk(".")
+                if entry.path.endswith(".py") and entry.kind in (Kind.FILE, Kind.EXECUTABLE)
+            )
+            self._python_files = defaultdict(list)
+            for path in itertools.islice(files, _PATHS):
+                self._python_files[path.rpartition("/")[2]].append(path)
+        return self._python_files
 
 
 def _syntax(path: str, problem: FileProblem) -> Problem:

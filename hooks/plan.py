@@ -5,12 +5,13 @@ The push prints these rows, the page of a release shows them, `deploy/N`'s recor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clowdy.hooks.differences import LineCount, function_changes, moved
-from clowdy.schema.manifest import FunctionSpec, Manifest, Network, RouteSpec
+from clowdy.schema.manifest import CheckSpec, FunctionSpec, Manifest, Network, RouteSpec
 from clowdy.schema.release import FunctionVersion
 
 SECONDS_OF = (("s", 1), ("min", 60), ("h", 3600), ("days", 86400))
@@ -297,23 +298,28 @@ def _public(before: Manifest, after: Manifest) -> Iterable[Row]:
 
 
 def _checks(before: Manifest, after: Manifest) -> Iterable[Row]:
-    old = [
-        (f"{check.method} {check.path}", (check.status, check.has_json, repr(check.json))) for check in before.checks
-    ]
-    new = [(f"{check.method} {check.path}", (check.status, check.has_json, repr(check.json))) for check in after.checks]
-    gone = [check for check in old if check not in new]
-    for name, wanted in new:
-        if (name, wanted) in old:
-            yield Row("=", "check", name)
-            continue
-        replaced = next((check for check in gone if check[0] == name), None)
-        if replaced is None:
-            yield Row("+", "check", name, f"status {wanted[0]}")
+    """By request; of several checks of one request each is compared with the one in the same place."""
+    old, new = _by_request(before), _by_request(after)
+    for key, check in new.items():
+        name, was = f"{check.method} {check.path}", old.get(key)
+        if was is None:
+            yield Row("+", "check", name, f"status {check.status}")
+        elif was.status != check.status:
+            yield Row("~", "check", name, f"status {moved(str(was.status), str(check.status))}")
+        elif (was.has_json, was.json) != (check.has_json, check.json):
+            yield Row("~", "check", name, "json")
         else:
-            gone.remove(replaced)
-            text = f"status {moved(str(replaced[1][0]), str(wanted[0]))}" if replaced[1][0] != wanted[0] else "json"
-            yield Row("~", "check", name, text)
-    yield from (Row("-", "check", name) for name, _ in gone)
+            yield Row("=", "check", name)
+    yield from (Row("-", "check", f"{check.method} {check.path}") for key, check in old.items() if key not in new)
+
+
+def _by_request(manifest: Manifest) -> dict[tuple[str, str, int], CheckSpec]:
+    seen: Counter[tuple[str, str]] = Counter()
+    checks: dict[tuple[str, str, int], CheckSpec] = {}
+    for check in manifest.checks:
+        seen[check.method, check.path] += 1
+        checks[check.method, check.path, seen[check.method, check.path]] = check
+    return checks
 
 
 def _cors(before: Manifest, after: Manifest) -> Iterable[Row]:
