@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -141,7 +141,7 @@ class Client:
             return Failure(f"{self.server} refused the token ({text}): run clowdy login {self.server}")
         if isinstance(detail, list):
             text = "; ".join(str(item.get("msg", item)) if isinstance(item, dict) else str(item) for item in detail)
-        details = [_problem(problem) for problem in content.get("problems") or () if isinstance(problem, dict)]
+        details = _problem_lines(content.get("problems"))
         if status >= 500 and content.get("request_id"):
             text = f"{text} (request {content['request_id']})"
         return (NotThere if status == 404 else Failure)(text, details=details)
@@ -173,7 +173,16 @@ def _kind(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _problem(problem: Mapping[str, Any]) -> str:
-    place = f"{problem.get('file')}:{problem.get('line')}:{problem.get('col')}"
-    hint = f" ({problem['hint']})" if problem.get("hint") else ""
-    return f"{place}: error[{problem.get('code')}] {problem.get('message')}{hint}"
+def _problem_lines(problems: object) -> list[str]:
+    if not isinstance(problems, list) or not problems:
+        return []
+    from clowdy.hooks.report import problem_text
+    from clowdy.schema.problems import Problem
+
+    lines: list[str] = []
+    for problem in problems:
+        with suppress(KeyError, TypeError, ValueError):
+            place = (str(problem["file"]), int(problem["line"]), int(problem["col"]))
+            words = (str(problem["code"]), str(problem["message"]), str(problem.get("hint") or ""))
+            lines += problem_text(Problem(*place, *words))
+    return lines

@@ -51,8 +51,8 @@ class Target:
 
 def resolve(project: str | None = None, remote: str | None = None) -> Target:
     """What is meant when `-p` says `project` and `--remote` says `remote`."""
-    if project is not None and not _may_name_a_project(project):
-        raise Misuse(f"{printable(project, 60)!r} is not a project's name: {PROJECT_RULE}")
+    if project is not None:
+        _checked(project)
     name = remote or workspace.REMOTE
     found = workspace.remote_project(name)
     if found is None and remote is not None:
@@ -70,10 +70,17 @@ def resolve(project: str | None = None, remote: str | None = None) -> Target:
     return Target(server, given or password or kept.token(server), meant, name if exact else None)
 
 
+def named_here(project: str | None, remote: str | None) -> str | None:
+    """The project that `-p` says or the git remote names, whatever its server; None where neither does."""
+    if project is not None:
+        return _checked(project)
+    found = workspace.remote_project(remote or workspace.REMOTE)
+    return found.project if found else None
+
+
 def project_here(project: str | None, remote: str | None) -> str:
-    """The project that `-p` says or the git remote names, whatever its server; raises Failure for none."""
-    found = None if project is not None else workspace.remote_project(remote or workspace.REMOTE)
-    return Target("", None, project or (found.project if found else None)).must_project
+    """The same; raises Failure where neither names one."""
+    return Target("", None, named_here(project, remote)).must_project
 
 
 def of_server(server: str) -> Target:
@@ -100,9 +107,12 @@ def token_from_environment() -> str | None:
 PROJECT_RULE = "2 to 40 of a-z, 0-9 and -, beginning with a letter and not ending in -"
 
 
-def _may_name_a_project(text: str) -> bool:
+def _checked(project: str) -> str:
     # An id is 12 hex digits, which may begin with a digit.
-    return names.is_project(text) or (len(text) == 12 and all(letter in "0123456789abcdef" for letter in text))
+    is_id = len(project) == 12 and all(letter in "0123456789abcdef" for letter in project)
+    if not is_id and not names.is_project(project):
+        raise Misuse(f"{printable(project, 60)!r} is not a project's name: {PROJECT_RULE}")
+    return project
 
 
 def project_options(function: _Function) -> _Function:

@@ -38,7 +38,8 @@ options = read()
 for option in options:
     print('{{"type": "plan", "option": "%s"}}' % option if "format=json" in options else "option " + option,
           file=sys.stderr, flush=True)
-print('{{"type": "done"}}' if "format=json" in options else "judged \\x1b[31m" + refs[0][2], file=sys.stderr, flush=True)
+last = '{{"type": "done"}}' if "format=json" in options else "judged \\x1b[31m" + refs[0][2]
+print(last, file=sys.stderr, flush=True)
 refused = os.path.exists("refuse") and open("refuse").read()
 for old, new, ref in refs:
     if refused:
