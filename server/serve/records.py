@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -36,6 +37,8 @@ _FIXED = struct.Struct("<BBHddHHHHIIIII")
 _COLD = 1
 _EVENT_CUT, _RESULT_CUT, _LOG_CUT = 2, 4, 8
 _PARTS = ("event", "result", "log")
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 Redact = Callable[[str, str], str]
 """Takes the secrets of a project id out of a text."""
@@ -70,7 +73,7 @@ class Record:
     log: str
     result: str
     head: str
-    body: str | bytes
+    body: bytes
     truncated: tuple[str, ...] = ()
 
     @property
@@ -81,13 +84,13 @@ class Record:
     @cached_property
     def event(self) -> str:
         """The event as JSON, made from what the instance was given; text where too little was kept to make it."""
-        body = self.body.encode("utf-8", "replace") if isinstance(self.body, str) else self.body
         if self.trigger != "gateway":
-            return body.decode("utf-8", "replace")
+            return _clean(self.body.decode("utf-8", "surrogateescape"))
         try:
-            return json.dumps(event_of(json.loads(self.head), body), ensure_ascii=False, separators=(",", ":"))
+            event = json.dumps(event_of(json.loads(self.head), self.body), ensure_ascii=False, separators=(",", ":"))
         except (ValueError, KeyError, TypeError, RecursionError):
-            return f"{self.head}\n{body.decode('utf-8', 'replace')}"
+            event = f"{self.head}\n{self.body.decode('utf-8', 'surrogateescape')}"
+        return _clean(event)
 
     def as_json(self) -> dict[str, Any]:
         """The object that the API answers and `clowdy logs --json` prints."""
@@ -248,7 +251,7 @@ def _unpack(packed: bytes, redact: Redact | None) -> Record:
         log=log,
         result=_readable(result),
         head=_clean(head),
-        body=_text_or_bytes(body),
+        body=body.encode("utf-8", "surrogateescape"),
         truncated=truncated,
     )
 
@@ -265,28 +268,22 @@ def _cut(text: str, size: int) -> str:
 
 
 def _clean(text: str) -> str:
-    """`text` as every database holds it."""
+    """`text` as every database holds it: without NUL and surrogates."""
     if not text.isascii():
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        text = _SURROGATES.sub("\ufffd", text)
     return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def _text_or_bytes(text: str) -> str | bytes:
-    if text.isascii():
-        return text.replace("\0", "\ufffd") if "\0" in text else text
-    data = text.encode("utf-8", "surrogateescape")
-    try:
-        return data.decode().replace("\0", "\ufffd")
-    except UnicodeDecodeError:
-        return data
 
 
 def _readable(text: str) -> str:
     """A result as text: what is no text as a data URI."""
-    found = _text_or_bytes(text)
-    if isinstance(found, str):
-        return found
-    return f"data:application/octet-stream;base64,{base64.b64encode(found[: RESULT_BYTES * 3 // 4 - 64]).decode()}"
+    if not text.isascii():
+        data = text.encode("utf-8", "surrogateescape")
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            kept = data[: RESULT_BYTES * 3 // 4 - 64]
+            return f"data:application/octet-stream;base64,{base64.b64encode(kept).decode()}"
+    return _clean(text)
 
 
 def no_redaction(project_id: str, text: str) -> str:
@@ -294,9 +291,8 @@ def no_redaction(project_id: str, text: str) -> str:
     return text
 
 
-def from_row(row: Mapping[str, Any]) -> Record:
+def from_row(values: dict[str, Any]) -> Record:
     """The record that a row of the archive holds."""
-    values = dict(row)
     flags = values["truncated"]
     values["id"] = f"{values['id']:012x}"
     values["cold_start"] = bool(values["cold_start"])

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "migrations"
 
 
-def upgrade(connection: Connection) -> None:
-    """Runs the migrations that `connection`'s database has not seen, in its transaction."""
+def upgrade(connection: Connection, folder: Path = _FOLDER) -> None:
+    """Runs the migrations in `folder` that `connection`'s database has not seen, in its transaction."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
-    config = _configuration(connection)
+    config = _configuration(connection, folder)
     scripts = ScriptDirectory.from_config(config)
     found = revision(connection)
     if found == scripts.get_current_head():
@@ -46,11 +46,11 @@ def newest() -> str | None:
     return ScriptDirectory.from_config(_configuration(None)).get_current_head()
 
 
-def _configuration(connection: Connection | None) -> Config:
+def _configuration(connection: Connection | None, folder: Path = _FOLDER) -> Config:
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
     # A percent sign in the path would be read as an interpolation.
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
