@@ -34,11 +34,13 @@ def command(config: str | None, first_run: bool, **options: object) -> int:
     variable, which wins over the file.
     """
     from clowdy.server.app import run
+    from clowdy.server.cli.first_run import announcer
     from clowdy.server.config import Config
     from clowdy.server.errors import ClowdyError, ConfigError
 
     try:
-        return run(Config.load(options, os.environ, config or os.environ.get("CLOWDY_CONFIG")), first_run=first_run)
+        settings = Config.load(options, os.environ, config or os.environ.get("CLOWDY_CONFIG"))
+        return run(settings, announcer(first_run=first_run))
     except ConfigError as error:
         raise Failure(error.message, exit_code=2) from None
     except ClowdyError as error:

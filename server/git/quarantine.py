@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from clowdy.server.config import PushLimits
 from clowdy.server.errors import ClowdyError, Invalid
 from clowdy.server.git.hook_messages import NULL, PreReceive
 from clowdy.server.git.objects import Objects, is_id
 from clowdy.server.git.peel import STRUCTURE_BYTES, peel
 from clowdy.server.git.refnames import is_ref
 from clowdy.server.git.repos import Repository
-from clowdy.server.git.settings import MEBIBYTE, PushLimits
+from clowdy.server.git.settings import MEBIBYTE
 from clowdy.server.git.trees import Trees
 from clowdy.server.git.values import parse_commit
 

@@ -195,6 +195,14 @@ class Repositories:
         """The repository of any folder, not kept."""
         return Repository(path, self.settings, self._memory, self._codes, self._open_stores)
 
+    def empty(self) -> Path:
+        """An empty repository that nobody writes to: what is shown where a push may create a project."""
+        path = self._root / ".empty.git"
+        if not path.exists():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_bare(path)
+        return path
+
     def remove(self, project_id: str) -> None:
         """Deletes a project's repository; it is gone for every reader at once."""
         path = self.path(project_id)

@@ -5,25 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from clowdy.server.config import PushLimits
 from clowdy.server.errors import StartError
 from clowdy.server.git.environment import SEARCH_PATH
 
 MEBIBYTE = 1024 * 1024
 MINIMUM_GIT = (2, 36)
-
-
-@dataclass(frozen=True, slots=True)
-class PushLimits:
-    """How much one push may bring, and how large a tree may be."""
-
-    pack_bytes: int = 256 * MEBIBYTE
-    unpacked_bytes: int = 512 * MEBIBYTE
-    files: int = 50_000
-    depth: int = 100
-    refs: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +27,7 @@ class GitSettings:
     git: str
     setpriv: str
     hooks: Path
-    socket: Path
-    limits: PushLimits = PushLimits()
+    limits: PushLimits = field(default_factory=PushLimits)
     lock_fd: int | None = None
     pushes: int = 64
     fetches: int = 16

@@ -13,10 +13,11 @@ from dulwich.errors import ObjectFormatException
 from dulwich.objects import parse_tree
 
 from clowdy.hooks.tree import Entry, Kind
+from clowdy.server.config import PushLimits
 from clowdy.server.errors import GitError, Invalid
 from clowdy.server.git.memory import Bounded
 from clowdy.server.git.objects import Objects
-from clowdy.server.git.settings import MEBIBYTE, PushLimits
+from clowdy.server.git.settings import MEBIBYTE
 
 NAME_BYTES = 255
 PATH_BYTES = 3000

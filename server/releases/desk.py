@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 from clowdy.schema.text import printable
-from clowdy.server.errors import ClowdyError, Conflict, Invalid
+from clowdy.server.errors import ClowdyError, Conflict, Invalid, NotFound
 from clowdy.server.git.maintenance import maintain
 from clowdy.server.releases import notes, plans
 from clowdy.server.releases.activate import Activation, Activator
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.load import load
 from clowdy.server.releases.log import PushLog
-from clowdy.server.releases.projects import ProjectDesk
+from clowdy.server.releases.projects import ProjectDesk, read_record
 from clowdy.server.releases.pushes import PushDesk
 from clowdy.server.releases.reconcile import Reconciled, rebuild, reconcile, reconcile_all
 from clowdy.server.releases.serving import Serving
@@ -148,11 +148,25 @@ class Releases:
         """A project came back: what served it serves again."""
         await reconcile(self._context, project)
 
-    async def rebuild(self) -> list[str]:
-        """The database of projects and releases anew from git alone, then what serves."""
-        lines = await rebuild(self._context, self._context.repositories.every())
+    async def rebuild(self, ref: str | None = None) -> list[str]:
+        """The records of every project, or of one, anew from git alone; then serves what they say."""
+        wanted = self._context.repositories.every()
+        if ref is not None:
+            wanted = [project_id for project_id in wanted if await self._is_called(project_id, ref)]
+            if not wanted:
+                raise NotFound("Project not found")
+        lines = await rebuild(self._context, wanted)
         await reconcile_all(self._context)
         return lines
+
+    async def _is_called(self, project_id: str, ref: str) -> bool:
+        """Whether the repository, which may have no row yet, is of the project that `ref` means."""
+        try:
+            repository = self._context.repositories.open(project_id)
+            project = read_record(repository, None)
+        except (ClowdyError, ValueError):
+            return False
+        return ref in (project.id, project.name)
 
     async def maintain(self) -> None:
         """Nightly, for each project in its turn: repack and prune; removes what was deleted 30 days ago."""

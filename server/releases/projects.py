@@ -97,8 +97,8 @@ class ProjectDesk:
         if self._pending.get(pending.name) is pending:
             del self._pending[pending.name]
         async with self._context.store.reading() as connection:
-            known = await projects.find(connection, pending.id, deleted=True)
-        if known is None:
+            known = await projects.exists(connection, pending.id)
+        if not known:
             self._context.repositories.remove(pending.id)
 
     async def create(self, name: str, owner: str, *, display_name: str = "", description: str = "") -> Project:

@@ -79,10 +79,10 @@ async def rebuild(context: Context, project_ids: list[str]) -> list[str]:
             lines.append(f"{project_id}: not a project of this server: {error}")
             continue
         async with context.store.writing() as connection:
-            known = await projects.find(connection, project_id, deleted=True)
+            known = await projects.exists(connection, project_id)
             branch = project.deploy_branch if _has_releases(repository) else None
             project = replace(project, deploy_branch=branch)
-            if known is None:
+            if not known:
                 await projects.add(connection, project)
             else:
                 await projects.save(connection, project)

@@ -62,6 +62,10 @@ class Runner(web.AppRunner):
         self._fast = fast
         self._options = options
 
+    def grace(self, seconds: float) -> None:
+        """How long `cleanup` waits for what runs."""
+        self._shutdown_timeout = seconds
+
     async def _make_server(self) -> web.Server:
         # The server that is made here is not used itself: it knows how the application answers.
         pages = await super()._make_server()

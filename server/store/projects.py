@@ -92,6 +92,11 @@ async def find(connection: AsyncConnection, ref: str, *, deleted: bool = False) 
     return None
 
 
+async def exists(connection: AsyncConnection, project_id: str) -> bool:
+    """Whether there is a project of that id, deleted or not."""
+    return (await connection.execute(select(table.c.id).where(table.c.id == project_id))).first() is not None
+
+
 async def every(connection: AsyncConnection, *, deleted: bool = False) -> list[Project]:
     """Every project, or every deleted one, newest first."""
     state = table.c.deleted_at.is_not(None) if deleted else table.c.deleted_at.is_(None)

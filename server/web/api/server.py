@@ -30,7 +30,8 @@ async def stats(asked: Asked) -> object:
 @table.post("/api/reconcile", Right.SERVER)
 async def reconcile(asked: Asked) -> object:
     """Makes the records of all projects and releases anew from git, and serves what they say."""
-    return {"lines": list(await asked.services.releases.rebuild())}
+    project = (await asked.body()).text("project", default=None)
+    return {"lines": list(await asked.services.releases.rebuild(project))}
 
 
 @table.get("/api/doctor", Right.SERVER)

@@ -1,0 +1,134 @@
+"""The socket that everything comes in through: opened last, closed first."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from clowdy.server import doctor, runtime
+from clowdy.server.calls import LoggedCalls
+from clowdy.server.config import Config
+from clowdy.server.errors import NotFound, StartError
+from clowdy.server.git.wire import Service
+from clowdy.server.parts import Parts
+from clowdy.server.people.auth import Right
+from clowdy.server.people.tokens import Principal
+from clowdy.server.serve.direct import Direct, Sees
+from clowdy.server.serve.listening import Runner
+from clowdy.server.web.app import make_application
+from clowdy.server.web.git import GitEndpoint, Located, Ticket
+from clowdy.server.web.services import Services
+
+BACKLOG = 1024
+
+
+@dataclass(slots=True)
+class Listening:
+    """A server that takes connections. `config` has the port that it really listens on."""
+
+    config: Config
+    runner: Runner
+    site: web.TCPSite
+
+    async def refuse_new(self) -> None:
+        """No new connections from now on."""
+        await self.site.stop()
+
+    async def finish(self, seconds: float) -> None:
+        """Gives what runs so many seconds, then cuts it."""
+        self.runner.grace(seconds)
+        await self.runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def listen(parts: Parts) -> AsyncIterator[Listening]:
+    """Takes connections for as long as this lasts; raises StartError when the address cannot be had."""
+    config = parts.config
+    proxies = parts.gateway.proxies
+    services = Services(
+        config=config,
+        store=parts.store,
+        tokens=parts.tokens,
+        authorizer=parts.authorizer,
+        secrets=parts.secrets,
+        releases=parts.releases,
+        repositories=parts.repositories,
+        calls=LoggedCalls(parts.journal),
+        doctor=lambda: doctor.report(config, runtime.make_driver, parts.pool.driver),
+        client=proxies.client,
+        version=importlib.metadata.version("clowdy"),
+        routes=[*_git(parts).routes(), *_direct(parts)],
+    )
+    runner = Runner(make_application(services), parts.gateway)
+    await runner.setup()
+    site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise StartError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another with --port"
+        ) from None
+    listening = Listening(config.bound_to(_port(runner, config)), runner, site)
+    parts.lock.announce(listening.config.public_url)
+    try:
+        yield listening
+    finally:
+        await runner.cleanup()
+
+
+def _port(runner: Runner, config: Config) -> int:
+    return next((address[1] for address in runner.addresses if len(address) > 1), config.port)
+
+
+def _direct(parts: Parts) -> list[web.RouteDef]:
+    async def identify(authorization: str | None, address: str | None) -> Sees:
+        principal = await parts.authorizer.identify(authorization, address=address)
+        return lambda project_id: parts.authorizer.sees(principal, project_id)
+
+    direct = Direct(parts.gateway, identify)
+    return [
+        web.post("/api/invoke/{function}", direct.by_id),
+        web.post("/api/invoke/{project}/{function}", direct.by_name),
+    ]
+
+
+def _git(parts: Parts) -> GitEndpoint:
+    authorizer, releases = parts.authorizer, parts.releases
+    proxies = parts.gateway.proxies
+
+    async def authenticate(request: web.Request) -> Principal:
+        address = proxies.client(request.remote, request.headers)
+        return await authorizer.identify(request.headers.get("Authorization"), address=address)
+
+    async def locate(principal: Principal, name: str, service: Service) -> Located:
+        try:
+            project = await releases.projects.find(name)
+        except NotFound:
+            if service is Service.FETCH:
+                raise
+            authorizer.authorize(principal, Right.CREATE)
+            releases.projects.check_name(name)
+            return Located(None)
+        authorizer.authorize(principal, Right.READ if service is Service.FETCH else Right.DEPLOY, project.id)
+        return Located(parts.repositories.open(project.id), project.id)
+
+    async def open_push(principal: Principal, name: str, located: Located) -> Ticket:
+        if located.repository is not None and located.project_id is not None:
+            project = await releases.projects.find(located.project_id)
+            push_id = releases.pushes.open(principal.name, located.repository, project, None)
+            return Ticket(push_id, located.repository)
+        pending = releases.projects.reserve(name, principal.name)
+        return Ticket(releases.pushes.open(principal.name, pending.repository, None, pending), pending.repository)
+
+    return GitEndpoint(
+        parts.wire,
+        authenticate=authenticate,
+        locate=locate,
+        open_push=open_push,
+        close_push=releases.pushes.close,
+    )

@@ -1,0 +1,107 @@
+"""Which driver functions run in, and what of this process it needs before anything else starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from clowdy.hooks.syntax import SyntaxChild
+from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from clowdy.runtimes.process import ProcessDriver
+from clowdy.runtimes.runner import find_python
+from clowdy.runtimes.sandbox.driver import SandboxDriver
+from clowdy.runtimes.sandbox.view import enter_private_mounts
+from clowdy.server.config import Config
+
+log = logging.getLogger(__name__)
+
+FILE = "runtime.json"
+DELEGATE = "systemd-run --user --scope -p Delegate=yes make run"
+
+
+def prepare_process(config: Config) -> None:
+    """Gives the process mounts of its own where the sandbox will need them; called before any thread is started."""
+    if config.runtime != "process":
+        enter_private_mounts()
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's loop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def make_driver(config: Config, folder: Path | None = None) -> Driver:
+    """The driver that the settings ask for, keeping its files below `folder`, by default the data directory.
+
+    Without isolation only when it was chosen in so many words.
+    """
+    folder = folder or config.data_dir
+    if config.runtime == "process":
+        return ProcessDriver(folder)
+    return SandboxDriver(folder, _run_dir(folder))
+
+
+def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:
+    """What parses pushed Python: with the interpreter that will run it, where there is one."""
+    try:
+        return SyntaxChild(find_python(None, for_any_user=True).executable)
+    except DriverUnavailable:
+        return SyntaxChild(sys.executable)
+
+
+def notices(driver: Driver, available: bool) -> tuple[str, ...]:
+    """What a person who starts the server should know of the driver, a line each."""
+    if not available:
+        return ()
+    if driver.name == "process":
+        return ("functions run without isolation (--runtime process): for development only",)
+    if Promise.MEMORY_WATCHED in driver.promises:
+        return (
+            "no cgroup can be written here: memory is watched every 100 ms and cpu is not limited; "
+            f"to have limits, start with: {DELEGATE}",
+        )
+    return ()
+
+
+async def note_change(config: Config, driver: Driver, available: bool) -> None:
+    """Records the driver and the Python in use, and says when they are not those of the last start."""
+    if not available:
+        return
+    path = config.data_dir / FILE
+    now = {"driver": driver.name, "python": driver.python}
+    before: object = None
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        before = json.loads(path.read_text())
+    if before == now:
+        return
+    if isinstance(before, dict):
+        log.warning(
+            "functions now run in %s with Python %s, before in %s with Python %s",
+            driver.name,
+            driver.python,
+            before.get("driver"),
+            before.get("python"),
+        )
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(now) + "\n")
+    temporary.replace(path)
+
+
+def _run_dir(folder: Path) -> Path:
+    """Where instances see their files when `folder` is closed to their users; its name is short and ours."""
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+    if os.geteuid() == 0:
+        return Path(f"/run/clowdy-{name}")
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(base) / f"clowdy-{name}" if base else folder / "run"
