@@ -78,6 +78,14 @@ class Authorizer:
         if project_id is None and right in {Right.CREATE, Right.SERVER} and principal.project_id is not None:
             raise NotAllowed("this token is for one project")
 
+    def may(self, principal: Principal, right: Right, project_id: str | None = None) -> bool:
+        """Whether `authorize` would return."""
+        try:
+            self.authorize(principal, right, project_id)
+        except (NotAllowed, NotFound):
+            return False
+        return True
+
     def sees(self, principal: Principal, project_id: str) -> bool:
         """Whether the project is among those that the principal can see at all."""
         return principal.project_id in {None, project_id}

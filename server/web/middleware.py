@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -22,6 +23,7 @@ from clowdy.server.people.limits import TooManyAttempts
 from clowdy.server.web.answers import error
 
 REQUEST_ID = web.RequestKey("request_id", str)
+STOPPING = web.AppKey("stopping", asyncio.Event)
 
 # What no page of ours needs to override; the page says more of its own.
 SAFE_HEADERS = {

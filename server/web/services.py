@@ -24,6 +24,13 @@ Call = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """Who follows calls did not keep up, and so many were left out."""
+
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallFilter:
     """Which calls are meant; `function` is an id, `before` the id of a call that is newer than all of them."""
 
@@ -54,8 +61,10 @@ class Calls(Protocol):
         """One call."""
         ...
 
-    def follow(self, project_id: str, function_id: str | None) -> AbstractAsyncContextManager[AsyncIterator[Call]]:
-        """Calls as they are logged, from when the context is entered; one who does not keep up loses some."""
+    def follow(
+        self, project_id: str, function_id: str | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Call | Missed]]:
+        """Calls as they are logged, from when the context is entered."""
         ...
 
     async def totals(self, project_ids: Sequence[str]) -> CallTotals:

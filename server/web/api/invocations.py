@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from clowdy.server.errors import NotFound
+from clowdy.server.errors import Invalid, NotFound
 from clowdy.server.people.auth import Right
 from clowdy.server.store import functions as stored
 from clowdy.server.web.answers import dump
 from clowdy.server.web.api.functions import FUNCTION_NOT_FOUND
 from clowdy.server.web.endpoints import Asked, Table
-from clowdy.server.web.middleware import REQUEST_ID, set_headers
-from clowdy.server.web.services import Call, CallFilter
+from clowdy.server.web.middleware import REQUEST_ID, STOPPING, set_headers
+from clowdy.server.web.services import Call, CallFilter, Missed
 
 HEARTBEAT_SECONDS = 15.0
+
+_CALL_ID = re.compile(r"[0-9a-f]{12}")
 
 table = Table()
 
@@ -30,7 +33,7 @@ async def every(asked: Asked) -> object:
         asked.project.id,
         await _function_id(asked),
         query.get("search", "")[:500],
-        query.get("before") or None,
+        _before(query.get("before", "")),
         asked.number("limit", 50),
     )
     return list(await asked.services.calls.every(wanted))
@@ -41,12 +44,13 @@ async def stream(asked: Asked) -> web.StreamResponse:
     """The project's calls as they come, as server-sent events."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     set_headers(response, asked.request[REQUEST_ID])
+    stopping = asked.request.app[STOPPING]
     async with asked.services.calls.follow(asked.project.id, await _function_id(asked)) as calls:
         await response.prepare(asked.request)
         with contextlib.suppress(ConnectionError):
             await response.write(b": from here on\n\n")
-            async for call in _with_heartbeats(calls):
-                await response.write(b": still here\n\n" if call is None else b"data: " + dump(call) + b"\n\n")
+            async for call in _until(calls, stopping):
+                await response.write(_event(call))
                 if call is None and not asked.services.tokens.is_valid(asked.principal.token_id):
                     break
     return response
@@ -71,6 +75,12 @@ async def of_function(asked: Asked) -> object:
     return list(await asked.services.calls.every(CallFilter(found.project_id, found.id)))
 
 
+def _before(text: str) -> str | None:
+    if text and not _CALL_ID.fullmatch(text):
+        raise Invalid("before is the id of a call")
+    return text or None
+
+
 async def _function_id(asked: Asked) -> str | None:
     ref = asked.request.query.get("function")
     if not ref:
@@ -84,22 +94,36 @@ async def _function_id(asked: Asked) -> str | None:
     return function_id
 
 
-async def _with_heartbeats(calls: AsyncIterator[Call]) -> AsyncIterator[Call | None]:
-    """The calls, and None whenever there was none for a while: a dead connection is noticed by writing to it."""
-    waiting = asyncio.ensure_future(anext(calls))
+def _event(call: Call | Missed | None) -> bytes:
+    if call is None:
+        return b": still here\n\n"
+    if isinstance(call, Missed):
+        return b": %d calls were left out\n\n" % call.calls
+    return b"data: " + dump(call) + b"\n\n"
+
+
+async def _until(calls: AsyncIterator[Call | Missed], stopping: asyncio.Event) -> AsyncIterator[Call | Missed | None]:
+    """The calls, until the server stops; None when there was none for a while, since only writing notices the dead."""
+    following = asyncio.ensure_future(anext(calls))
+    stopped = asyncio.ensure_future(stopping.wait())
     try:
         while True:
-            done, _ = await asyncio.wait([waiting], timeout=HEARTBEAT_SECONDS)
+            done, _ = await asyncio.wait(
+                {following, stopped}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if stopped in done:
+                return
             if not done:
                 yield None
                 continue
             try:
-                call = waiting.result()
+                call = following.result()
             except StopAsyncIteration:
                 return
-            waiting = asyncio.ensure_future(anext(calls))
+            following = asyncio.ensure_future(anext(calls))
             yield call
     finally:
-        waiting.cancel()
-        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-            await waiting
+        for task in (following, stopped):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                await task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clowdy.server.errors import ClowdyError, Conflict, NotFound
+from clowdy.server.errors import Conflict, NotFound
 from clowdy.server.people.auth import Right
 from clowdy.server.people.secrets import before_project
 from clowdy.server.web import shapes
@@ -45,10 +45,8 @@ def _place(asked: Asked) -> str:
     try:
         return asked.project.id
     except NotFound:
-        try:
-            # Who may make the project may prepare it; to everybody else it is not there.
-            asked.services.authorizer.authorize(asked.principal, Right.CREATE)
-        except ClowdyError:
+        # Who may make the project may prepare it; to everybody else it is not there.
+        if not asked.services.authorizer.may(asked.principal, Right.CREATE):
             raise NotFound(PROJECT_NOT_FOUND) from None
     return before_project(asked.segment("project"))
 

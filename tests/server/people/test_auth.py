@@ -160,6 +160,7 @@ def test_only_an_admin_token_of_no_project_acts_on_the_server_itself(store: Stor
     authorizer = Authorizer(Tokens(store))
 
     authorizer.authorize(Principal("admin", Scope.ADMIN, None, "t"), right)
+    assert authorizer.may(Principal("admin", Scope.ADMIN, None, "t"), right)
     for principal in (
         Principal("ci", Scope.DEPLOY, None, "t"),
         Principal("ci", Scope.READ, None, "t"),
@@ -167,6 +168,7 @@ def test_only_an_admin_token_of_no_project_acts_on_the_server_itself(store: Stor
     ):
         with pytest.raises(NotAllowed):
             authorizer.authorize(principal, right)
+        assert not authorizer.may(principal, right)
 
 
 async def test_whose_token_may_read_a_projects_logs_is_known_at_once(world: World) -> None:

@@ -30,7 +30,7 @@ from clowdy.server.store.projects import Project
 from clowdy.server.store.pushes import Push
 from clowdy.server.store.releases import Release, State
 from clowdy.server.web.app import make_application
-from clowdy.server.web.services import CallFilter, CallTotals, Services
+from clowdy.server.web.services import CallFilter, CallTotals, Missed, Services
 
 ADMIN = "the preset admin token"
 SHOP = Project("0123456789ab", "shop", "The Shop", "", "ana", "refs/heads/main", (), 100.0)
@@ -127,7 +127,7 @@ class Calls:
     def __init__(self) -> None:
         self.logged: list[dict[str, Any]] = []
         self.wanted: list[CallFilter] = []
-        self.coming: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue()
+        self.coming: asyncio.Queue[Mapping[str, Any] | Missed | None] = asyncio.Queue()
 
     async def every(self, wanted: CallFilter) -> Sequence[Mapping[str, Any]]:
         self.wanted.append(wanted)
@@ -141,8 +141,10 @@ class Calls:
         return next((call for call in self.logged if call["id"] == call_id), None)
 
     @asynccontextmanager
-    async def follow(self, project_id: str, function_id: str | None) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
-        async def calls() -> AsyncIterator[Mapping[str, Any]]:
+    async def follow(
+        self, project_id: str, function_id: str | None
+    ) -> AsyncIterator[AsyncIterator[Mapping[str, Any] | Missed]]:
+        async def calls() -> AsyncIterator[Mapping[str, Any] | Missed]:
             while (call := await self.coming.get()) is not None:
                 yield call
 

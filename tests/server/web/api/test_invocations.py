@@ -6,6 +6,7 @@ import pytest
 
 from clowdy.server.people.tokens import Scope
 from clowdy.server.web.api import invocations
+from clowdy.server.web.services import Missed
 from tests.server.web.world import ADMIN, HELLO, OTHER, SHOP, World
 
 CALL = {"id": "0123456789ff", "project_id": SHOP.id, "function_id": HELLO, "status": "success"}
@@ -15,13 +16,18 @@ PATH = "/api/projects/shop/invocations"
 async def test_calls_are_asked_for_as_the_query_says(world: World) -> None:
     world.calls.logged.append(CALL)
 
-    assert (await world.ask("GET", f"{PATH}?function=hello&limit=7&before=abc&search=x"))[1] == [CALL]
+    assert (await world.ask("GET", f"{PATH}?function=hello&limit=7&before=0123456789aa&search=x"))[1] == [CALL]
     await world.ask("GET", f"{PATH}?function={HELLO}")
 
     first, second = world.calls.wanted
-    assert (first.function_id, first.limit, first.before, first.search) == (HELLO, 7, "abc", "x")
+    assert (first.function_id, first.limit, first.before, first.search) == (HELLO, 7, "0123456789aa", "x")
     assert (second.function_id, second.limit, second.before) == (HELLO, 50, None)
     assert (await world.ask("GET", f"{PATH}?function=nothing"))[1]["detail"] == "Function not found"
+
+
+@pytest.mark.parametrize("before", ["x", "-1", "0123456789ABCDEF", "deploy/1"])
+async def test_a_page_begins_at_a_call(world: World, before: str) -> None:
+    assert (await world.ask("GET", f"{PATH}?before={before}"))[0] == 422
 
 
 async def test_one_call_and_those_of_a_function_need_a_token_that_sees_them(world: World) -> None:
@@ -57,10 +63,21 @@ async def test_calls_come_as_events_until_the_log_ends(world: World) -> None:
         assert response.headers["Content-Type"] == "text/event-stream"
         assert "X-Request-Id" in response.headers
         await world.calls.coming.put({"id": "1", "log": "one\ntwo"})
+        await world.calls.coming.put(Missed(3))
         await world.calls.coming.put(None)
         text = (await response.read()).decode()
 
     assert [line for line in text.split("\n\n") if line.startswith("data:")] == ['data: {"id":"1","log":"one\\ntwo"}']
+    assert ": 3 calls were left out\n\n" in text
+
+
+async def test_streams_end_when_the_server_stops(world: World) -> None:
+    async with world.client.get(f"{PATH}/stream", headers={"Authorization": f"Bearer {ADMIN}"}) as response:
+        assert world.client.app is not None
+        await world.client.app.shutdown()
+
+        async with asyncio.timeout(5):
+            await response.read()
 
 
 async def test_a_quiet_stream_says_that_it_lives_and_ends_with_its_token(
