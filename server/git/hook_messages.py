@@ -125,11 +125,8 @@ def report(push: ProcReceive, verdicts: Iterable[Verdict]) -> bytes:
     for _, _, ref in push.refs:
         verdict = by_ref.get(ref) or Verdict(ref, False, "the server gave no answer")
         if not verdict.accepted:
-            answer += pkt(
-                f"ng {ref} {printable(verdict.reason.strip(), REASON_LENGTH) or 'refused'}".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
+            reason = printable(verdict.reason.strip(), REASON_LENGTH) or "refused"
+            answer += pkt(f"ng {ref} {reason}".encode("utf-8", "surrogateescape"))
             continue
         for move in verdict.moves or (None,):
             # `ok` stands before every group of options: with one alone, git reports the last group only.

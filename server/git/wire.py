@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -124,14 +124,14 @@ class GitWire:
         client: Client,
         git_protocol: str | None = None,
         handlers: tuple[OnPreReceive, OnProcReceive] | None = None,
+        closing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Answers one push, and returns when git has ended.
 
-        `handlers` judge it in place of the hook socket's own. A caller that is cancelled, or a client that leaves,
-        changes nothing once the body is in. Raises Unavailable when too many pushes run, ConnectionError or
-        TimeoutError when the client was lost before.
+        `handlers` judge it in place of the hook socket's own; `closing` is awaited when all is over, however it ended.
+        A caller that is cancelled, or a client that leaves, changes nothing once the body is in. Raises Unavailable
+        when too many pushes run, ConnectionError or TimeoutError when the client was lost before.
         """
-        await _take(self._pushes)
         push = _Push(self._settings, client)
         environment = self._environment(
             Service.PUSH, git_protocol, CLOWDY_PUSH_ID=push_id, CLOWDY_SOCKET=str(self._hooks.path)
@@ -139,12 +139,14 @@ class GitWire:
 
         async def whole() -> None:
             try:
-                with self._hooks.admit(push_id, handlers):
-                    child = self._start(Service.PUSH, repository, environment)
-                    async with child:
-                        await push.run(child, body)
+                async with _place(self._pushes):
+                    with self._hooks.admit(push_id, handlers):
+                        child = self._start(Service.PUSH, repository, environment)
+                        async with child:
+                            await push.run(child, body)
             finally:
-                self._pushes.release()
+                if closing is not None:
+                    await closing()
 
         task = asyncio.create_task(whole(), name=f"push {push_id}")
         self._running.add(task)
@@ -263,19 +265,15 @@ async def _feed_fetch(child: Child, body: Body) -> None:
 
 @contextlib.asynccontextmanager
 async def _place(places: asyncio.Semaphore) -> AsyncIterator[None]:
-    await _take(places)
-    try:
-        yield
-    finally:
-        places.release()
-
-
-async def _take(places: asyncio.Semaphore) -> None:
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await places.acquire()
     except TimeoutError:
         raise Unavailable("too many pushes and fetches at once: try again in a minute") from None
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def _push_config(settings: GitSettings) -> dict[str, str]:
