@@ -112,7 +112,8 @@ class Handlers:
         if not candidates:
             return self._problem(function, f"{function.path} has no {missing}; it defines nothing")
         listed = ", ".join(candidates[:_LISTED]) + (", …" if len(candidates) > _LISTED else "")
-        return self._problem(function, f"{function.path} has no {missing}; found: {listed}")
+        hint = self._suggester.hint(function.attribute, facts.names)
+        return self._problem(function, f"{function.path} has no {missing}; found: {listed}", hint)
 
     def _meant(self, function: FunctionSpec) -> str:
         """What the author probably meant by a path that does not exist."""

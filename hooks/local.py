@@ -209,6 +209,6 @@ def _opened(folder: Path, path: str) -> IO[bytes]:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=here)
         return open(file, "rb")
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise NoTree(f"{path} cannot be read: {error.strerror}") from None
     finally:
         os.close(here)

@@ -151,6 +151,9 @@ class SyntaxChild:
     async def _ask(self, content: bytes) -> dict[str, Any]:
         process = self._process or await self._start()
         assert process.stdin is not None
+        # uvloop answers a write to a pipe that it knows is broken with RuntimeError.
+        if process.stdin.is_closing():
+            raise EOFError
         process.stdin.write(len(content).to_bytes(4, "big") + content)
         await process.stdin.drain()
         return await _answer(process)
@@ -188,6 +191,8 @@ class SyntaxChild:
         process, self._process = self._process, None
         if process is None:
             return
+        assert process.stdin is not None
+        process.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()

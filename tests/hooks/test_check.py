@@ -154,6 +154,20 @@ async def test_a_handler_that_misses_its_path_is_told_what_was_meant(judge_files
     ]
 
 
+async def test_a_misspelled_attribute_is_told_what_was_meant(judge_files: Any) -> None:
+    names = "".join(f"def helper_{number}(): ...\n" for number in range(9))
+
+    judgement = await judge_files(
+        {"clowdy.yaml": "functions: {a: {handler: a.py:handlr}}\n", "a.py": f"{names}def handler(event): ...\n"}
+    )
+
+    assert [problem_text(problem)[0] for problem in judgement.problems] == [
+        'clowdy.yaml:1:26: error[handler] a.py has no "handlr"; found: '
+        + ", ".join(f"helper_{number}" for number in range(8))
+        + ', …: did you mean "handler"?'
+    ]
+
+
 async def test_a_default_handler_without_any_neighbour_is_told_how_to_name_one(judge_files: Any) -> None:
     judgement = await judge_files({"clowdy.yaml": "functions:\n  hello: {}\n"})
 

@@ -180,7 +180,7 @@ def test_a_file_that_becomes_a_link_or_a_pipe_is_not_followed(tmp_path: Path) ->
     (tmp_path / "api-old" / "a.py").unlink()
     os.mkfifo(tmp_path / "api-old" / "a.py")
 
-    with pytest.raises(ValueError, match=r"api/users\.py cannot be read"):
+    with pytest.raises(NoTree, match=r"api/users\.py cannot be read"):
         tree.read(users, 100)
     assert tree.read(old, 100) == b""
 

@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from clowdy.hooks.syntax import FileFacts, FileProblem, SyntaxChild, SyntaxUnavailable, inspect_now
 from clowdy.hooks.syntax_worker import examine
@@ -136,6 +138,21 @@ async def test_a_child_that_was_killed_is_replaced_without_a_word(child: SyntaxC
     assert await ask(child, a=b"x = 1") == {"a": FileFacts(("x",))}
 
 
+def test_on_the_servers_event_loop_a_dead_child_is_replaced_too() -> None:
+    async def run() -> list[dict[str, FileFacts | FileProblem]]:
+        async with SyntaxChild() as child:
+            first = await ask(child, a=b"-" * 100_000 + b"1")
+            second = await ask(child, a=b"x = 1")
+            assert child._process is not None
+            os.kill(child._process.pid, signal.SIGKILL)
+            await child._process.wait()
+            return [first, second, await ask(child, a=b"y = 1")]
+
+    found = uvloop.run(run())
+
+    assert found == [{"a": FileProblem(1, 1, TOO_MUCH)}, {"a": FileFacts(("x",))}, {"a": FileFacts(("y",))}]
+
+
 async def test_a_push_has_so_much_time_and_no_more() -> None:
     async with SyntaxChild(seconds=0.3) as child:
         process = child._process
@@ -202,6 +219,26 @@ async def test_the_child_ends_with_its_owner() -> None:
     await child.close()
 
     assert process.returncode is not None
+
+
+async def test_the_child_does_not_outlive_an_owner_that_was_killed() -> None:
+    script = (
+        "import asyncio, os, signal\n"
+        "from clowdy.hooks.syntax import SyntaxChild\n"
+        "async def main():\n"
+        "    child = SyntaxChild()\n"
+        "    await child.open()\n"
+        "    print(child._process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await owner.communicate()
+    state = Path(f"/proc/{int(printed)}/stat")
+
+    async with asyncio.timeout(10):
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
