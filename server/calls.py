@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from clowdy.server.serve.journal import Journal
-from clowdy.server.serve.tail import Missed
-from clowdy.server.web.services import Call, CallFilter, CallTotals
+from clowdy.server.serve.tail import Missed as LeftOut
+from clowdy.server.web.services import Call, CallFilter, CallTotals, Missed
 
 
 class LoggedCalls:
@@ -33,11 +33,11 @@ class LoggedCalls:
         return None if record is None else record.as_json()
 
     @asynccontextmanager
-    async def follow(self, project_id: str, function_id: str | None) -> AsyncIterator[AsyncIterator[Call]]:
+    async def follow(self, project_id: str, function_id: str | None) -> AsyncIterator[AsyncIterator[Call | Missed]]:
         """Calls as they are logged, from when the context is entered."""
         tail = self._journal.tail(project_id, function_id)
         try:
-            yield ({"missed": item.calls} if isinstance(item, Missed) else item.as_json() async for item in tail)
+            yield (Missed(item.calls) if isinstance(item, LeftOut) else item.as_json() async for item in tail)
         finally:
             tail.close()
 

@@ -36,6 +36,11 @@ class Store:
 
         Raises StartError for a file that is no database, or one that a newer version wrote.
         """
+        try:
+            # It holds digests of tokens and sealed secrets; SQLite gives the files beside it the same mode.
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise StartError(f"the database {path} cannot be opened: {error.strerror}") from None
         engine = _engine(path)
         store = cls(engine)
         try:

@@ -43,7 +43,16 @@ _ERROR = {
 
 def describe(version: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The whole document."""
-    paths: dict[str, dict[str, Any]] = {"/api/health": {"get": _health()}}
+    paths: dict[str, dict[str, Any]] = {
+        "/api/health": {"get": _public("health", "Whether the server is up.")},
+        "/api/invoke/{function}": {
+            "post": _invoke("invoke", "Calls a function by its id; needs a token where it says `public: false`.")
+        },
+        "/api/invoke/{project}/{function}": {
+            "post": _invoke("invoke_by_name", "Calls a function by its name.", names=("project", "function"))
+            | {"security": [{"token": []}], "description": _NEEDS[Right.READ]}
+        },
+    }
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
@@ -85,11 +94,39 @@ def _name(endpoint: Endpoint) -> str:
     return str(getattr(endpoint.handle, "__name__", endpoint.method.lower()))
 
 
-def _health() -> dict[str, Any]:
+def _public(name: str, summary: str) -> dict[str, Any]:
     return {
-        "summary": "Whether the server is up.",
-        "operationId": "public.health",
+        "summary": summary,
+        "operationId": f"public.{name}",
         "tags": ["public"],
         "security": [],
-        "responses": {"200": {"description": "It is", "content": {"application/json": {}}}},
+        "responses": {"200": {"description": "Done", "content": {"application/json": {}}}},
+    }
+
+
+def _invoke(name: str, summary: str, names: Sequence[str] = ("function",)) -> dict[str, Any]:
+    answer = {
+        "type": "object",
+        "required": ["success", "duration_ms", "invocation_id", "cold_start"],
+        "properties": {
+            "success": {"type": "boolean"},
+            "output": {},
+            "error": {"type": "string"},
+            "duration_ms": {"type": "number"},
+            "invocation_id": {"type": "string"},
+            "cold_start": {"type": "boolean"},
+        },
+    }
+    return _public(name, summary) | {
+        "parameters": [{"name": part, "in": "path", "required": True, "schema": {"type": "string"}} for part in names],
+        "requestBody": {
+            "content": {"application/json": {"schema": {"type": "object", "properties": {"input": {"type": "object"}}}}}
+        },
+        "responses": {
+            "200": {"description": "It was called", "content": {"application/json": {"schema": answer}}},
+            "default": {
+                "description": "It was not called",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
+        },
     }

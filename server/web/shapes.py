@@ -65,9 +65,7 @@ def live(serving: Serving | None, entry: Entry | None) -> dict[str, Any] | None:
     }
 
 
-def function(
-    config: Config, serving: Serving, spec: FunctionSpec, found: Function | None, code: str = ""
-) -> dict[str, Any]:
+def function(config: Config, serving: Serving, spec: FunctionSpec, found: Function | None, code: str) -> dict[str, Any]:
     """A function of the live release."""
     version = serving.record.functions[spec.name]
     problem = serving.problems.get(spec.name, "")

@@ -74,10 +74,11 @@ async def find_live(asked: Asked, function_id: str) -> tuple[Serving, FunctionSp
 async def _shown(asked: Asked, serving: Serving) -> list[dict[str, Any]]:
     async with asked.services.store.reading() as connection:
         rows = {row.name: row for row in await stored.every(connection, serving.project.id)}
+    specs = [spec for name, spec in serving.manifest.functions.items() if name in serving.record.functions]
+    codes = await asyncio.to_thread(lambda: [_code(asked, serving, spec) for spec in specs])
     shown = [
-        shapes.function(asked.services.config, serving, spec, rows.get(name))
-        for name, spec in serving.manifest.functions.items()
-        if name in serving.record.functions
+        shapes.function(asked.services.config, serving, spec, rows.get(spec.name), code)
+        for spec, code in zip(specs, codes, strict=True)
     ]
     return sorted(shown, key=lambda item: item["created_at"], reverse=True)
 

@@ -76,7 +76,7 @@ async def delete(asked: Asked) -> object:
 
 @table.post("/api/projects/{deleted}/restore", Right.READ)
 async def restore(asked: Asked) -> object:
-    """Brings a deleted project back."""
+    """Brings a deleted project back, for a token of scope admin."""
     ref = asked.segment("deleted")
     async with asked.services.store.reading() as connection:
         project = await projects.find(connection, ref, deleted=True)

@@ -29,8 +29,8 @@ async def stats(asked: Asked) -> object:
 
 @table.post("/api/reconcile", Right.SERVER)
 async def reconcile(asked: Asked) -> object:
-    """Makes the records of all projects and releases anew from git, and serves what they say."""
-    project = (await asked.body()).text("project", default=None)
+    """Makes the records of all projects, or of `project`, anew from git, and serves what they say."""
+    project = (await asked.body()).text("project", None)
     return {"lines": list(await asked.services.releases.rebuild(project))}
 
 

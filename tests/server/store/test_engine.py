@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,19 @@ async def test_many_writers_at_once_each_get_their_turn(store: Store) -> None:
 
     async with store.reading() as connection:
         assert len(await audit.every(connection)) == 20
+
+
+async def test_nobody_else_can_read_the_files(store: Store, tmp_path: Path) -> None:
+    async with store.writing() as connection:
+        await audit.add(connection, "ana", "test.write", None, "", 1.0)
+
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == {"clowdy.db": 0o600, "clowdy.db-wal": 0o600, "clowdy.db-shm": 0o600}
+
+
+async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="cannot be opened: No such file or directory"):
+        await Store.open(tmp_path / "missing" / "clowdy.db")
 
 
 async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ async def test_a_body_that_is_too_large_is_refused(world: World) -> None:
 
 
 async def test_what_goes_wrong_inside_stays_inside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail() -> None:
+    async def fail(ref: str | None) -> None:
         raise RuntimeError("a path of this machine: /secret")
 
     monkeypatch.setattr(world.releases, "rebuild", fail)

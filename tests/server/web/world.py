@@ -117,7 +117,8 @@ class Facade:
     async def restored(self, project: Project) -> None:
         self.asked.append(("restored", project.name))
 
-    async def rebuild(self) -> list[str]:
+    async def rebuild(self, ref: str | None = None) -> list[str]:
+        self.asked.append(("rebuild", ref))
         return ["shop: 1 release"]
 
 

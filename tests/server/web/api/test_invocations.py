@@ -99,3 +99,4 @@ async def test_the_server_tells_what_it_has_and_rebuilds(world: World) -> None:
         200,
         {"lines": ["shop: 1 release"]},
     )
+    assert world.releases.asked == [("rebuild", "shop")]
