@@ -8,7 +8,6 @@ a busy event loop and the thread take turns with it at every row: 52 µs each in
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -33,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from clowdy.server.errors import StartError, Unavailable
 from clowdy.server.serve.archive_tables import calls, state, totals
@@ -49,6 +48,7 @@ TRIM_ROWS = 500
 SCAN_ROWS = 2_000
 SEARCH_SECONDS = 2.0
 BUSY_MS = 10_000
+CHECKPOINT_PAGES = 4_000
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -106,11 +106,13 @@ class Archive:
         """
         try:
             return cls._open(path)
-        except DatabaseError as error:
-            if not isinstance(error.orig, sqlite3.DatabaseError) or isinstance(error.orig, sqlite3.OperationalError):
-                raise StartError(f"the journal {path} cannot be opened: {error.orig}") from error
+        except Unavailable as error:
+            cause = error.__cause__
+            damaged = isinstance(cause, DatabaseError) and not isinstance(cause, OperationalError)
+            if not damaged:
+                raise StartError(f"the journal {path} cannot be opened: {error}") from error
             aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-            log.error("the journal %s is damaged (%s): put aside as %s", path, error.orig, aside.name)
+            log.error("the journal %s is damaged (%s): put aside as %s", path, error, aside.name)
             for suffix in ("", "-wal", "-shm"):
                 if (part := path.with_name(path.name + suffix)).exists():
                     part.rename(aside.with_name(aside.name + suffix))
@@ -154,9 +156,7 @@ class Archive:
         try:
             yield
         except DBAPIError as error:
-            if isinstance(error.orig, sqlite3.OperationalError):
-                raise Unavailable(f"the journal cannot be used now: {error.orig}") from error
-            raise
+            raise Unavailable(f"the journal cannot be used now: {error.orig}") from error
 
     # Writing.
 
@@ -230,20 +230,19 @@ class Archive:
         function_id: str | None,
         *,
         limit: int,
-        before: str | None,
+        before: int | None,
         since: float | None,
         search: str | None,
     ) -> Page:
         """The newest calls that fit. A search looks for SEARCH_SECONDS at most, and says where to go on."""
         query = _query(project_id, function_id, since)
-        beyond = None if before is None else int(before, 16)
         with self._reading() as connection:
             if not search:
-                query = query if beyond is None else query.where(calls.c.id < beyond)
+                query = query if before is None else query.where(calls.c.id < before)
                 rows = [from_row(row._asdict()) for row in connection.execute(query.limit(limit + 1))]
                 more = len(rows) > limit
                 return Page(rows[:limit], rows[limit - 1].id if more else None)
-            return self._search(connection, query, beyond, limit, search)
+            return self._search(connection, query, before, limit, search)
 
     def _search(self, connection: Connection, query: Select[Any], beyond: int | None, limit: int, search: str) -> Page:
         found: list[Record] = []
@@ -265,14 +264,8 @@ class Archive:
             if time.monotonic() > end:
                 return Page(found, f"{lowest:012x}")
 
-    def get(self, call_id: str) -> Record | None:
+    def get(self, number: int) -> Record | None:
         """One call."""
-        try:
-            number = int(call_id, 16)
-        except ValueError:
-            return None
-        if not 0 <= number < 1 << 63:
-            return None
         with self._reading() as connection:
             row = connection.execute(select(calls).where(calls.c.id == number)).one_or_none()
         return None if row is None else from_row(row._asdict())
@@ -297,8 +290,8 @@ def _query(project_id: str, function_id: str | None, since: float | None) -> Sel
 def _matches(table: Any, search: str) -> ColumnElement[bool]:
     columns = ("log", "path", "method", "code", "status", "function", "result", "head")
     id_matches = func.printf("%012x", table.c.id) == search.lower()
-    in_body = cast(table.c.body, Text).icontains(search, autoescape=True)
-    return or_(*(table.c[name].icontains(search, autoescape=True) for name in columns), in_body, id_matches)
+    in_body = cast(table.c.body, Text).contains(search, autoescape=True)
+    return or_(*(table.c[name].contains(search, autoescape=True) for name in columns), in_body, id_matches)
 
 
 def _new(connection: Connection, records: Sequence[Record]) -> list[Record]:
@@ -348,7 +341,14 @@ def _configure(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
     # NORMAL: what a power cut takes is at most what was written since the last checkpoint; nothing waits for a disk.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_MS}", "journal_size_limit=67108864"):
+    # Checkpoints are rare, since the same pages at the end of the indexes are written by every batch.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={BUSY_MS}",
+        f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+        f"journal_size_limit={4 * CHECKPOINT_PAGES * 4096}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

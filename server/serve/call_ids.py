@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+
+from clowdy.server.errors import Invalid
 
 TICKS = 1 << 16
 """A second has this many ids; 12 hex digits hold 32 bits of seconds since 1970 and 16 of these."""
@@ -40,3 +43,10 @@ new_call_id = CallIds()
 def first_number_at(at: float) -> int:
     """The lowest number that an id of the time `at` can have."""
     return int(at * TICKS)
+
+
+def number_of(call_id: str) -> int:
+    """The number that an id from outside stands for; raises Invalid for what is none."""
+    if not re.fullmatch("[0-9a-f]{12}", call_id):
+        raise Invalid(f"{call_id[:40]!r} is not the id of a call: 12 hex digits")
+    return int(call_id, 16)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
-from clowdy.server.errors import ClowdyError
+from clowdy.server.errors import ClowdyError, Invalid
 from clowdy.server.serve.archive import Archive, Page, State, Totals
-from clowdy.server.serve.call_ids import CallIds, new_call_id
-from clowdy.server.serve.records import BadRecord, Packer, Record, Redact, no_redaction, unpack
+from clowdy.server.serve.call_ids import CallIds, new_call_id, number_of
+from clowdy.server.serve.records import Packer, Record, Redact, no_redaction, unpack
 from clowdy.server.serve.spool import BACKLOG_BYTES, Position, Spool
 from clowdy.server.serve.tail import Tail
 
@@ -39,10 +39,13 @@ RETRY_SECONDS = 5.0
 BATCH_BYTES = 512 * 1024
 ROTATE_BYTES = 16 * 1024 * 1024
 
+PAGE_ROWS = 1_000
+SEARCH_CHARACTERS = 1_000
+
 READ_WAIT_SECONDS = 2.0
 """How long a reader waits for calls that were answered just now to come into the archive."""
 
-YIELD_EVERY = 16
+YIELD_EVERY = 64
 """After how many records the flusher lets the event loop have the interpreter."""
 
 
@@ -73,6 +76,7 @@ class Journal:
         self._lost_now = 0
         self._waiting_bytes = 0
         self._error: str | None = None
+        self._closed = False
         self._tails: set[Tail] = set()
         self._writer = ThreadPoolExecutor(1, "journal-write")
         self._readers = ThreadPoolExecutor(2, "journal-read")
@@ -119,7 +123,8 @@ class Journal:
         return journal
 
     async def close(self) -> None:
-        """Moves what waits to the archive, and ends those who follow."""
+        """Moves what waits to the archive, and ends those who follow. Calls that end later are not recorded."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._flusher is not None:
@@ -141,7 +146,7 @@ class Journal:
             self._waiting_bytes += len(packed)
         else:
             self._lost_now += 1
-        if self._timer is None:
+        if self._timer is None and not self._closed:
             delay = FOLLOWED_SECONDS if self._tails else FLUSH_SECONDS
             self._timer = self._loop.call_later(delay, self._due)
 
@@ -201,9 +206,9 @@ class Journal:
                 time.sleep(0)
             try:
                 records.append(unpack(payload, self._redact))
-            except BadRecord as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one call must not hold up all others
                 lost += 1
-                log.error("a call is lost: %s", error)
+                log.error("a call is lost: %r", error)
         rows = self._archive.add(records, piece.end, lost)
         if piece.end.file > start.file:
             self._spool.forget(piece.end)
@@ -246,17 +251,26 @@ class Journal:
         """The newest calls, those that were answered a moment ago included; `before` is the id that a page ended at.
 
         `search` is looked for in what a call printed, got and answered, its path, code and id, without regard to case.
+        A page of a search may be short and yet have a `before`: looking further takes longer than one request should.
+        Raises Invalid for a `before` that is no id.
         """
+        beyond = None if before is None else number_of(before)
+        limit = max(1, min(limit, PAGE_ROWS))
+        search = search[:SEARCH_CHARACTERS] if search else None
         await self._catch_up()
         return await self._on(
             self._readers,
-            lambda: self._archive.page(project_id, function_id, limit=limit, before=before, since=since, search=search),
+            lambda: self._archive.page(project_id, function_id, limit=limit, before=beyond, since=since, search=search),
         )
 
     async def get(self, call_id: str) -> Record | None:
         """One call, or None."""
+        try:
+            number = number_of(call_id)
+        except Invalid:
+            return None
         await self._catch_up()
-        return await self._on(self._readers, self._archive.get, call_id)
+        return await self._on(self._readers, self._archive.get, number)
 
     async def totals(self, project_ids: Collection[str]) -> dict[str, Totals]:
         """How many calls there ever were, how many succeeded and how long they took, by function id."""

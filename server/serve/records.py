@@ -11,10 +11,8 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clowdy.runtimes.inside.event import event_of
 
@@ -36,7 +34,8 @@ FORMAT = 1
 _FIXED = struct.Struct("<BBHddHHHHIIIII")
 _COLD = 1
 _EVENT_CUT, _RESULT_CUT, _LOG_CUT = 2, 4, 8
-_PARTS = ("event", "result", "log")
+_CUT = _EVENT_CUT | _RESULT_CUT | _LOG_CUT
+_PARTS = (("event", _EVENT_CUT), ("result", _RESULT_CUT), ("log", _LOG_CUT))
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -48,8 +47,7 @@ class BadRecord(Exception):
     """What was packed is not a record of a format that this version knows."""
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One call. `status` is success, error or timeout; `http_status` None for direct calls; times are UTC seconds.
 
     `truncated` names those of event, result and log that were longer than what is kept.
@@ -81,7 +79,7 @@ class Record:
         """The id as a number."""
         return int(self.id, 16)
 
-    @cached_property
+    @property
     def event(self) -> str:
         """The event as JSON, made from what the instance was given; text where too little was kept to make it."""
         if self.trigger != "gateway":
@@ -208,15 +206,13 @@ def _unpack(packed: bytes, redact: Redact | None) -> Record:
     parts: list[str] = []
     start = _FIXED.size
     for length in lengths:
-        parts.append(packed[start : start + length].decode("utf-8", "surrogateescape"))
+        parts.append(str(packed[start : start + length], "utf-8", "surrogateescape") if length else "")
         start += length
     origin, words, *rest = parts
     project_id, function_id, function, version, release = origin.split("\0")
     call_id, status, code, trigger, method = words.split("\0", 4)
-    if redact is not None and (both := "\0\0".join(rest)):
-        clean = redact(project_id, both)
-        if clean is not both:
-            rest = clean.split("\0\0") if clean.count("\0\0") == 5 else [redact(project_id, part) for part in rest]
+    if redact is not None:
+        rest = [redact(project_id, part) if part else part for part in rest]
     path, head, body, result, log, error = rest
     if flags & _EVENT_CUT:
         head = _cut(head, EVENT_BYTES)
@@ -229,30 +225,29 @@ def _unpack(packed: bytes, redact: Redact | None) -> Record:
     if flags & _LOG_CUT or len(log) > LOG_BYTES or (not log.isascii() and len(log.encode()) > LOG_BYTES):
         flags |= _LOG_CUT
         log = f"{_cut(log, LOG_BYTES - 64)}\n[truncated: {LOG_BYTES // KIBIBYTE} KB are kept]"
-    truncated = tuple(
-        name for name, bit in zip(_PARTS, (_EVENT_CUT, _RESULT_CUT, _LOG_CUT), strict=True) if flags & bit
-    )
+    truncated = tuple(name for name, bit in _PARTS if flags & bit) if flags & _CUT else ()
+    # By position: there is one of these for every call that is answered.
     return Record(
-        id=f"{int(call_id, 16):012x}",
-        time=at,
-        project_id=project_id,
-        function_id=function_id,
-        function=function,
-        version=int(version),
-        release=int(release),
-        status=status,
-        http_status=http_status or None,
-        code=code or None,
-        duration_ms=round(duration_ms, 3),
-        cold_start=bool(flags & _COLD),
-        trigger=trigger,
-        method=_clean(method) if has_request else None,
-        path=_clean(path) if has_request else None,
-        log=log,
-        result=_readable(result),
-        head=_clean(head),
-        body=body.encode("utf-8", "surrogateescape"),
-        truncated=truncated,
+        f"{int(call_id, 16):012x}",
+        at,
+        project_id,
+        function_id,
+        function,
+        int(version),
+        int(release),
+        status,
+        http_status or None,
+        code or None,
+        round(duration_ms, 3),
+        bool(flags & _COLD),
+        trigger,
+        _clean(method) if has_request else None,
+        _clean(path) if has_request else None,
+        log,
+        _readable(result),
+        _clean(head),
+        body.encode("utf-8", "surrogateescape"),
+        truncated,
     )
 
 
@@ -296,7 +291,7 @@ def from_row(values: dict[str, Any]) -> Record:
     flags = values["truncated"]
     values["id"] = f"{values['id']:012x}"
     values["cold_start"] = bool(values["cold_start"])
-    values["truncated"] = tuple(name for bit, name in enumerate(_PARTS) if flags & 1 << bit)
+    values["truncated"] = tuple(name for name, bit in _PARTS if flags & bit)
     return Record(**values)
 
 
@@ -318,7 +313,7 @@ def to_row(record: Record) -> tuple[Any, ...]:
         record.trigger,
         record.method,
         record.path,
-        sum(1 << bit for bit, name in enumerate(_PARTS) if name in record.truncated) if record.truncated else 0,
+        sum(bit for name, bit in _PARTS if name in record.truncated) if record.truncated else 0,
         record.log,
         record.result,
         record.head,

@@ -164,7 +164,8 @@ class Spool:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; what is appended later is refused."""
+        self._allowed = 0
         os.close(self._descriptor)
 
     def _path(self, number: int) -> Path:
