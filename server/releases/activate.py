@@ -201,6 +201,9 @@ class Activator:
             RefUpdate(LIVE, live_old, candidate.commit),
             RefUpdate(SERVES, before.tag if before else None, tag),
         ]
+        if branch is not None and project.deploy_branch is None:
+            # Before the refs: a HEAD that names a branch which is not there yet harms nothing, the reverse would.
+            await asyncio.to_thread(repository.set_head, branch.ref)
         try:
             await transaction(repository, updates)
         except (Conflict, GitError):
