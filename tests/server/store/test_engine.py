@@ -108,6 +108,19 @@ async def test_many_writers_at_once_each_get_their_turn(store: Store) -> None:
         assert len(await audit.every(connection)) == 20
 
 
+async def test_writers_that_wait_keep_no_reader_out(store: Store) -> None:
+    async def write(number: int) -> None:
+        async with store.writing() as connection:
+            await audit.add(connection, f"writer {number}", "test.write", None, "", float(number))
+
+    async with store.writing():
+        waiting = [asyncio.create_task(write(number)) for number in range(20)]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(2), store.reading() as connection:
+            assert await audit.every(connection) == []
+    await asyncio.gather(*waiting)
+
+
 async def test_nobody_else_can_read_the_files(store: Store, tmp_path: Path) -> None:
     async with store.writing() as connection:
         await audit.add(connection, "ana", "test.write", None, "", 1.0)
