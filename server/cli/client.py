@@ -125,6 +125,8 @@ class Client:
         try:
             content = response.json()
         except ValueError:
+            if status >= 500:
+                raise Lost(f"{self.server} cannot answer now ({status}): try again") from None
             raise Failure(
                 f"{self.server} answered {status} with something that is not Clowdy's: is this its address?"
             ) from None

@@ -38,9 +38,8 @@ def command(project: str | None, remote: str | None, as_json: bool) -> None:
     if verdict is None:
         raise Failure("git could not push: what it said stands above")
     if verdict.flag == "!":
-        raise Failure(
-            f"{branch} was refused: {verdict.reason or verdict.summary}", details=_ways_out(said, verdict.summary)
-        )
+        reason = verdict.reason or verdict.summary
+        raise Failure(f"{branch} was refused: {reason}", details=_ways_out(said, reason))
     if pushed.code:
         raise Failure(f"git ended with {pushed.code}")
     if verdict.flag == "=":
@@ -78,10 +77,10 @@ def _listener(said: list[str], *, as_json: bool) -> Callable[[str], None]:
     return hear
 
 
-def _ways_out(said: list[str], summary: str) -> list[str]:
-    if "shallow" in summary or any("shallow update not allowed" in line for line in said):
+def _ways_out(said: list[str], reason: str) -> list[str]:
+    if "shallow" in reason or any("shallow update not allowed" in line for line in said):
         return ["This clone lacks older commits: git fetch --unshallow (in CI: fetch-depth: 0), then deploy again."]
-    if "non-fast-forward" in summary or "fetch first" in summary:
+    if "non-fast-forward" in reason or "fetch first" in reason:
         return ["Somebody else pushed: git pull --rebase, then deploy again."]
     return []
 

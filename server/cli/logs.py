@@ -85,22 +85,23 @@ class Follower:
     def run(self, count: int) -> None:
         """Goes on until it is interrupted; raises Failure for what trying again cannot mend."""
         failures = 0
-        connected = False
+        connected = complained = False
         while True:
             try:
                 # The stream is open before the past is read: nothing falls between the two.
                 with self._client.events(f"{self._target.path}/invocations/stream", function=self._function) as events:
                     past = _PAGE if connected else count
                     self._tell_new(latest(self._client, self._target, self._function, past))
-                    connected, failures = True, 0
+                    connected, complained, failures = True, False, 0
                     self._tell_new(events)
             except KeyboardInterrupt:
                 return
             except Lost as lost:
                 if not connected:
                     raise
-                if failures == 0:
+                if not complained:
                     note(f"{lost.message}; trying again until you stop it")
+                complained = True
             try:
                 self._sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
             except KeyboardInterrupt:

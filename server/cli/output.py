@@ -23,9 +23,9 @@ def say(text: str = "") -> None:
         click.echo(printable(line))
 
 
-def say_painted(text: str, **style: Any) -> None:
-    """Prints one harmless line, in colour where that is wanted."""
-    click.echo(paint(printable(text), **style))
+def say_painted(text: str, rest: str = "", **style: Any) -> None:
+    """Prints one harmless line whose beginning is in colour where that is wanted."""
+    click.echo(paint(printable(text), **style) + printable(rest))
 
 
 def note(text: str) -> None:

@@ -20,17 +20,18 @@ def command() -> None:
 
 
 @command.command("list")
+@click.option("--deleted", is_flag=True, help="Those that can be restored instead.")
 @click.option("--remote", metavar="NAME", help="The git remote that names the server [clowdy].")
 @json_option
-def list_projects(remote: str | None, as_json: bool) -> None:
+def list_projects(deleted: bool, remote: str | None, as_json: bool) -> None:
     """List the projects that you may see, newest first."""
     with Client(resolve(None, remote)) as client:
-        projects = client.get("/api/projects")
+        projects = client.get("/api/projects", deleted=1 if deleted else None)
     for project in projects if as_json else ():
         say_json(project)
     if not as_json:
         if not projects:
-            say("No projects yet: clowdy init NAME starts one.")
+            note("no deleted projects" if deleted else "no projects yet: clowdy init NAME starts one")
         say_table(
             [_row(project) for project in projects], head=("PROJECT", "LIVE", "COMMIT", "SINCE", "FUNCTIONS", "OWNER")
         )
@@ -75,7 +76,7 @@ def rename(new_name: str, project: str | None, remote: str | None, as_json: bool
     target = resolve(project, remote)
     path = target.path
     with Client(target) as client:
-        answer = client.put(path, {"name": new_name})
+        answer = client.put(path, {"slug": new_name})
     name = answer.get("slug") or answer.get("name") or new_name
     if target.remote is not None:
         url = address.ProjectAddress(target.server, name).git_url
@@ -96,18 +97,20 @@ def delete(name: str | None, yes: str | None, project: str | None, remote: str |
     """Take a project down at once. Repository and secrets are kept for 30 days: `project restore NAME`."""
     target = resolve(name or project, remote)
     path = target.path
-    if yes is None:
-        if not sys.stdin.isatty():
-            raise Misuse(f"to delete {target.project}, say its name: --yes {target.project}")
-        yes = str(click.prompt(f"This takes {target.project} down. Its name, to go on", err=True))
-    if yes != target.project:
-        raise Failure(f"{yes!r} is not {target.project}: nothing was deleted")
     with Client(target) as client:
-        answer = client.delete(path, confirm=yes)
+        known = client.get(path)
+        called = known.get("slug") or target.must_project
+        if yes is None:
+            if not sys.stdin.isatty():
+                raise Misuse(f"to delete {called}, say its name: --yes {called}")
+            yes = str(click.prompt(f"This takes {called} down. Its name, to go on", err=True))
+        if yes != called:
+            raise Failure(f"{yes!r} is not {called}: nothing was deleted")
+        answer = client.delete(path, confirm=called)
     if as_json:
         say_json(answer)
     else:
-        say(f"Deleted {target.project}. For 30 days: clowdy project restore {target.project}")
+        say(f"Deleted {called}. For 30 days it can come back: clowdy project restore {called}")
 
 
 @command.command("restore")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -14,19 +15,17 @@ from clowdy.server.cli.target import Target
 
 REMOTE_LINE = "remote: "
 _PIECE = 65536
+# A row of git's own table: flag, what happened, from, to, and why. Lines of the server begin with `remote:`.
+_ROW = re.compile(r" (?P<flag>[ *+!=-]) (?P<summary>\[[^]]+\]|\S+) +\S+ -> (?P<to>\S+)(?: \((?P<reason>.*)\))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the one ref that was pushed: git's flag (`!` refused, `=` up to date), and the words."""
+    """What became of the ref that was pushed: git's flag (`!` refused, `=` up to date), its words and the reason."""
 
     flag: str
     summary: str
-
-    @property
-    def reason(self) -> str:
-        """The words in brackets: what the server said."""
-        return self.summary.partition("(")[2].removesuffix(")")
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +41,25 @@ def push(target: Target, ref: str, options: Sequence[str], hear: Callable[[str],
     arguments = ["git"]
     for name, value in credential.settings(target.server):
         arguments += ["-c", f"{name}={value}"]
-    arguments += ["push", "--porcelain", *(argument for option in options for argument in ("-o", option))]
+    arguments += ["push", *(argument for option in options for argument in ("-o", option))]
     arguments += [target.remote or target.git_url, f"HEAD:{ref}"]
     variables = dict(workspace.environment())
     if target.remote is None and target.token is not None:
         # The remote's own URL is not used, so neither is a password in it.
         variables |= {"CLOWDY_TOKEN": target.token, "CLOWDY_URL": target.server}
+    verdict: Verdict | None = None
     try:
-        process = subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            arguments, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
     except FileNotFoundError:
         raise Failure("git is not installed: install git 2.36 or newer") from None
-    assert process.stdout is not None
     assert process.stderr is not None
     with process:
-        # The table is a few lines: it fits into the pipe while what is said is read to its end.
-        _hear(process.stderr, hear)
-        table = process.stdout.read().decode(errors="replace")
-    return Pushed(process.returncode, _verdict(table, ref))
+        for line in _lines(process.stderr):
+            verdict = verdict or _verdict(line, ref)
+            hear(line)
+    return Pushed(process.returncode, verdict)
 
 
 def deploy_branch(branch: object) -> str:
@@ -69,19 +70,20 @@ def deploy_branch(branch: object) -> str:
     return current if current and current != "live" else "main"
 
 
-def _hear(stream: IO[bytes], hear: Callable[[str], None]) -> None:
+def _lines(stream: IO[bytes]) -> Iterator[str]:
     rest = b""
     while piece := os.read(stream.fileno(), _PIECE):
         *lines, rest = (rest + piece).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines:
-            hear(line.decode(errors="replace").rstrip())
+            yield line.decode(errors="replace").rstrip()
     if rest:
-        hear(rest.decode(errors="replace").rstrip())
+        yield rest.decode(errors="replace").rstrip()
 
 
-def _verdict(table: str, ref: str) -> Verdict | None:
-    for line in table.splitlines():
-        fields = line.split("\t")
-        if len(fields) == 3 and fields[1].endswith(f":{ref}"):
-            return Verdict(fields[0].strip() or " ", fields[2])
-    return None
+def _verdict(line: str, ref: str) -> Verdict | None:
+    if line == "Everything up-to-date":
+        return Verdict("=", "[up to date]")
+    row = _ROW.fullmatch(line)
+    if row is None or row["to"] != ref.removeprefix("refs/heads/"):
+        return None
+    return Verdict(row["flag"], row["summary"], row["reason"] or "")

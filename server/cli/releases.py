@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,18 @@ import click
 
 from clowdy.server.cli.client import Client
 from clowdy.server.cli.failure import Misuse
-from clowdy.server.cli.output import ago, clock, milliseconds, say, say_json, say_painted, say_table, seconds, short
+from clowdy.server.cli.output import (
+    ago,
+    clock,
+    milliseconds,
+    note,
+    say,
+    say_json,
+    say_painted,
+    say_table,
+    seconds,
+    short,
+)
 from clowdy.server.cli.program import Verbs
 from clowdy.server.cli.target import json_option, project_options, resolve
 
@@ -44,7 +54,7 @@ def command(
         say_json(entry)
     if not as_json:
         if not entries:
-            say("No releases yet: git push clowdy main makes the first.")
+            note("no releases yet: git push clowdy main makes the first")
         say_table([_row(entry) for entry in entries[:limit]], head=_HEAD)
 
 
@@ -110,17 +120,20 @@ def _print_one(entry: Mapping[str, Any]) -> None:
     functions = entry.get("functions") or ()
     if functions:
         say("\nfunctions")
-        say_table(
-            [
-                (f"  {item.get('name')}", f"v{item.get('version')}", "pinned" if item.get("pinned") else "")
-                for item in functions
-            ]
-        )
-    for name in ("plan", "output"):
-        text = entry.get(name)
-        if text:
-            say(f"\n{name}")
-            say(text.rstrip("\n") if isinstance(text, str) else json.dumps(text, indent=2, ensure_ascii=False))
+        say_table([(f"  {item.get('name')}", f"v{item.get('version')}{_pin(item)}") for item in functions])
+    # What the push said begins with the plan; a release that no push made has the plan alone.
+    output, plan = entry.get("output"), entry.get("plan")
+    if output:
+        say(f"\noutput\n{output.rstrip()}")
+    elif isinstance(plan, dict):
+        from clowdy.hooks.plan import Plan
+        from clowdy.hooks.report import plan_text
+
+        say("\n".join(["\nplan", *plan_text(Plan.from_json(plan))]))
+
+
+def _pin(function: Mapping[str, Any]) -> str:
+    return " (pinned)" if function.get("pinned") else ""
 
 
 def _moment(entry: Mapping[str, Any]) -> float:

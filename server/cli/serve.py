@@ -1,7 +1,9 @@
-"""`clowdy serve`: the server itself."""
+"""`clowdy serve`: the server itself, and what it says when it listens."""
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 
 import click
@@ -34,13 +36,15 @@ def command(config: str | None, first_run: bool, **options: object) -> int:
     variable, which wins over the file.
     """
     from clowdy.server.app import run
-    from clowdy.server.cli.first_run import announcer
+    from clowdy.server.cli.welcome import welcome
     from clowdy.server.config import Config
     from clowdy.server.errors import ClowdyError, ConfigError
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("clowdy").setLevel(logging.INFO)
     try:
         settings = Config.load(options, os.environ, config or os.environ.get("CLOWDY_CONFIG"))
-        return run(settings, announcer(first_run=first_run))
+        return run(settings, functools.partial(welcome, signs_in=first_run))
     except ConfigError as error:
         raise Failure(error.message, exit_code=2) from None
     except ClowdyError as error:

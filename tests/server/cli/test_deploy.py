@@ -38,6 +38,7 @@ def test_what_is_committed_goes_to_the_deploy_branch(signed_in: Terminal, server
 
     assert result.code == 0
     assert "remote: judged" in result.err
+    assert " * [new branch]      HEAD -> production\n" in result.err
     assert served(server, "refs/heads/production") == head(signed_in, linked)
 
 

@@ -1,0 +1,63 @@
+"""`clowdy doctor`: what this machine has and lacks, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from clowdy.server.cli.failure import Failure
+from clowdy.server.cli.output import say, say_json, say_painted
+from clowdy.server.cli.target import json_option
+
+_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
+
+
+@click.command("doctor")
+@click.option("--data-dir", metavar="DIR", help="The server's data directory.  [.clowdy]")
+@json_option
+def command(data_dir: str | None, as_json: bool) -> None:
+    """Check git, the sandbox and which limits hold, the database, the disk; say how to mend what is missing.
+
+    Works on the machine itself, with or without a running server. Exits 1 when something is missing that a server or
+    every function needs.
+    """
+    report = _examine(data_dir)
+    findings: Sequence[Mapping[str, str]] = report["findings"]
+    if as_json:
+        say_json(report)
+    else:
+        _print(findings)
+    missing = [finding["name"] for finding in findings if finding["state"] == "missing"]
+    if missing:
+        raise Failure(f"missing: {', '.join(missing)}")
+    if not as_json:
+        say("Nothing is missing.")
+
+
+def _examine(data_dir: str | None) -> Mapping[str, Any]:
+    from clowdy.server import runtime
+    from clowdy.server.config import Config
+    from clowdy.server.doctor import report
+    from clowdy.server.errors import ClowdyError, ConfigError
+
+    try:
+        config = Config.load({"data_dir": data_dir}, os.environ)
+        runtime.prepare_process(config)
+        return asyncio.run(report(config, runtime.make_driver))
+    except ConfigError as error:
+        raise Failure(error.message, exit_code=2) from None
+    except ClowdyError as error:
+        raise Failure(error.message) from None
+
+
+def _print(findings: Sequence[Mapping[str, str]]) -> None:
+    width = max(len(finding["name"]) for finding in findings)
+    for finding in findings:
+        text = f"  {finding['name']:<{width}}  {finding['found']}"
+        say_painted(f"{finding['state']:<7}", text, fg=_COLOURS.get(finding["state"]))
+        if finding["cure"]:
+            say(f"{'':<7}  {'':<{width}}  mend it: {finding['cure']}")
