@@ -44,18 +44,26 @@ class Secrets:
         self._redactors: dict[str, Redactor] = {}
 
     async def open(self) -> None:
-        """Seals what an older key sealed with the one in use, and finishes adoptions that were cut off."""
+        """Seals what an older key sealed with the one in use, and finishes adoptions that were cut off.
+
+        From then on values are masked, also in what an earlier server left to be logged.
+        """
         async with self._store.writing() as connection:
             waiting = {secret.project_id for secret in await stored.everywhere(connection)}
             for project in await projects.every(connection):
                 if stored.before_project(project.name) in waiting:
                     await stored.adopt(connection, project.name, project.id, self._reseal)
+            opened: dict[str, list[str]] = {}
             for secret in await stored.everywhere(connection):
-                if self._keyring.is_current(secret.sealed):
+                value = self._opened(secret)
+                if value is None:
                     continue
-                sealed = self._reseal(secret, secret.project_id)
-                if sealed is not None:
+                opened.setdefault(secret.project_id, []).append(value)
+                if not self._keyring.is_current(secret.sealed):
+                    sealed = self._keyring.seal(value.encode(), secret.project_id, secret.name)
                     await stored.put(connection, replace(secret, sealed=sealed))
+        for project_id, values in opened.items():
+            self._remember(project_id, values)
 
     async def set(self, project_id: str, name: str, value: str, *, by: str) -> bool:
         """Keeps a value; True when it is another one than before. Raises Invalid for what no function can be given."""

@@ -154,6 +154,14 @@ async def test_values_are_masked_old_ones_too_since_instances_may_still_run_with
     assert secrets.redact("q", "first value") == "first value"
 
 
+async def test_a_new_server_masks_from_its_start(secrets: Secrets, store: Store) -> None:
+    await secrets.set("p", "KEY", "first value", by="ana")
+    other = Secrets(store, KEYRING)
+    await other.open()
+
+    assert other.redact("p", "first value") == "********"
+
+
 async def test_what_is_masked_is_bounded(secrets: Secrets) -> None:
     for number in range(80):
         await secrets.set("p", "KEY", f"value {number}", by="ana")
