@@ -16,7 +16,7 @@ from clowdy.server.git.objects import Objects, is_id
 from clowdy.server.git.peel import STRUCTURE_BYTES, peel
 from clowdy.server.git.refnames import is_ref
 from clowdy.server.git.repos import Repository
-from clowdy.server.git.settings import MEBIBYTE
+from clowdy.server.git.settings import shown_size
 from clowdy.server.git.trees import Trees
 from clowdy.server.git.values import parse_commit
 
@@ -74,10 +74,10 @@ def _judge_objects(objects: Objects, limits: PushLimits) -> None:
     for kind, oid, size in headers:
         total += size
         if kind != "blob" and size > STRUCTURE_BYTES:
-            raise Invalid(f"the {kind} {oid} has {size // MEBIBYTE} MB, more than {STRUCTURE_BYTES // MEBIBYTE}")
+            raise Invalid(f"the {kind} {oid} has {shown_size(size)}, at most {shown_size(STRUCTURE_BYTES)} are taken")
         if total > limits.unpacked_bytes:
             raise Invalid(
-                f"the push is larger than {limits.unpacked_bytes // MEBIBYTE} MB unpacked; "
+                f"the push is larger than {shown_size(limits.unpacked_bytes)} unpacked; "
                 "a long history can be pushed in parts"
             )
     if len(headers) <= REMEMBERED:

@@ -36,6 +36,11 @@ class GitSettings:
     stall_seconds: float = 30.0
 
 
+def shown_size(count: int) -> str:
+    """A number of bytes as limits are told: `256 MB`, `64 KB`."""
+    return f"{count // MEBIBYTE} MB" if count >= MEBIBYTE else f"{count // 1024} KB"
+
+
 def find_binaries() -> tuple[str, str]:
     """The absolute paths of `git` and `setpriv`; raises StartError saying what is missing or too old."""
     git = shutil.which("git", path=SEARCH_PATH)

@@ -17,7 +17,7 @@ from clowdy.server.config import PushLimits
 from clowdy.server.errors import GitError, Invalid
 from clowdy.server.git.memory import Bounded
 from clowdy.server.git.objects import Objects
-from clowdy.server.git.settings import MEBIBYTE
+from clowdy.server.git.settings import shown_size
 
 NAME_BYTES = 255
 PATH_BYTES = 3000
@@ -207,7 +207,7 @@ def _within(totals: TreeTotals, limits: PushLimits) -> None:
     if totals.files > limits.files or totals.folders > limits.files:
         raise Invalid(_too_many(limits))
     if totals.bytes > limits.unpacked_bytes:
-        raise Invalid(f"the tree is larger than {limits.unpacked_bytes // MEBIBYTE} MB unpacked")
+        raise Invalid(f"the tree is larger than {shown_size(limits.unpacked_bytes)} unpacked")
     if totals.depth > limits.depth:
         raise Invalid(_too_deep(limits))
     if totals.longest > PATH_BYTES:

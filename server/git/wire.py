@@ -21,7 +21,7 @@ from clowdy.server.git.environment import clean_environment
 from clowdy.server.git.hook_socket import HookSocket, OnPreReceive, OnProcReceive
 from clowdy.server.git.pkt import side_band
 from clowdy.server.git.process import Child, ProcessLimits, run
-from clowdy.server.git.settings import MEBIBYTE, GitSettings
+from clowdy.server.git.settings import MEBIBYTE, GitSettings, shown_size
 
 log = logging.getLogger(__name__)
 
@@ -225,10 +225,10 @@ class _Push:
         async for piece in body.pieces():
             received += len(piece)
             if received > limit and told and not self._remark:
-                text = f"the push is larger than {limit // MEBIBYTE} MB: push a long history in parts\n"
+                text = f"the push is larger than {shown_size(limit)}: push a long history in parts\n"
                 self._remark = side_band(text)
             if received > READ_ON * limit:
-                raise ConnectionError(f"a push of more than {READ_ON * limit // MEBIBYTE} MB")
+                raise ConnectionError(f"a push of more than {shown_size(READ_ON * limit)}")
             reading = reading and await child.write(piece)
 
     async def _take(self, child: Child) -> None:

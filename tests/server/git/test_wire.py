@@ -21,7 +21,6 @@ from clowdy.server.people.tokens import Scope
 
 from .remote import Client, Remote
 
-
 CREDENTIALS = aiohttp.encode_basic_auth("ana", "secret")
 
 
