@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -86,11 +87,22 @@ async def find(connection: AsyncConnection, project_id: str, push_id: str) -> Pu
     return None if row is None else _push(row)
 
 
-async def every(connection: AsyncConnection, project_id: str, limit: int | None = None) -> list[Push]:
-    """The project's pushes, newest first."""
+async def every(
+    connection: AsyncConnection, project_id: str, limit: int | None = None, *, states: Collection[State] = ()
+) -> list[Push]:
+    """The project's pushes, newest first; only those in `states` when any are given."""
     statement = select(table).where(table.c.project_id == project_id)
+    if states:
+        statement = statement.where(table.c.state.in_(states))
     statement = statement.order_by(table.c.started_at.desc(), table.c.id).limit(limit)
     return [_push(row) for row in await connection.execute(statement)]
+
+
+async def of_release(connection: AsyncConnection, project_id: str, number: int) -> Push | None:
+    """The push that made the release, if one did: the first that ended with it."""
+    statement = select(table).where(table.c.project_id == project_id, table.c.release == number)
+    row = (await connection.execute(statement.order_by(table.c.started_at).limit(1))).first()
+    return None if row is None else _push(row)
 
 
 async def interrupt_running(connection: AsyncConnection) -> int:

@@ -36,12 +36,11 @@ async def show(asked: Asked) -> object:
         release = await stored.find(connection, asked.project.id, number)
         if release is None:
             raise NotFound("Release not found")
-        pushes = await stored_pushes.every(connection, asked.project.id, limit=None)
-    output = next((push.output for push in pushes if push.release == number), "")
+        made_by = await stored_pushes.of_release(connection, asked.project.id, number)
     subjects = await asyncio.to_thread(_subjects, asked, [release])
     serving = asked.services.releases.live(asked.project.id)
     shown = shapes.release(release, subjects[release.commit], serving)
-    return shown | {"plan": shapes.plan(release.plan), "output": output}
+    return shown | {"plan": shapes.plan(release.plan), "output": made_by.output if made_by else ""}
 
 
 @table.post("/api/projects/{project}/rollback", Right.DEPLOY)
@@ -62,11 +61,10 @@ async def rollback(asked: Asked) -> object:
 @table.get("/api/projects/{project}/pushes", Right.READ)
 async def pushes(asked: Asked) -> object:
     """The project's pushes, newest first; with `?all=1` also those of which nothing went live or was stored."""
-    everything, limit = asked.flag("all"), asked.number("limit", 50)
+    states = () if asked.flag("all") else _THAT_DID_SOMETHING
     async with asked.services.store.reading() as connection:
-        found = await stored_pushes.every(connection, asked.project.id, limit if everything else None)
-    kept = [push for push in found if everything or push.state in _THAT_DID_SOMETHING]
-    return [shapes.push(push) for push in kept[:limit]]
+        found = await stored_pushes.every(connection, asked.project.id, asked.number("limit", 50), states=states)
+    return [shapes.push(push) for push in found]
 
 
 @table.get("/api/projects/{project}/pushes/{push}", Right.READ)

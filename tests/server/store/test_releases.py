@@ -106,3 +106,17 @@ async def test_what_was_running_when_the_server_ended_is_interrupted(store: Stor
             (PushState.INTERRUPTED, "the server stopped: push again"),
             (PushState.LIVE, ""),
         ]
+
+
+async def test_pushes_by_what_came_of_them_and_by_their_release(store: Store) -> None:
+    first = make_push("111111111111", P, at=10.0)
+    again = make_push("222222222222", P, at=20.0)
+    refused = make_push("333333333333", P, state=PushState.REFUSED, at=30.0)
+    async with store.writing() as connection:
+        for push in (first, again, replace(refused, release=None)):
+            await pushes.add(connection, push)
+
+        assert [push.id for push in await pushes.every(connection, P, 1)] == [refused.id]
+        assert await pushes.every(connection, P, 1, states={PushState.LIVE}) == [again]
+        assert await pushes.of_release(connection, P, 1) == first
+        assert await pushes.of_release(connection, P, 2) is None
