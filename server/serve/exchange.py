@@ -149,7 +149,7 @@ class Exchange:
         self.streams = False
         self.sent_status: int | None = None
         self.on_begun: Callable[[Exchange], None] | None = None
-        self._started = time.perf_counter()
+        self._started = 0.0
         self._instance: Instance | None = None
         self._call_id = 0
         self._logs: list[bytes] = []
@@ -291,8 +291,8 @@ class Exchange:
 
     @property
     def duration_ms(self) -> float:
-        """Time since the instance was given the call."""
-        return (time.perf_counter() - self._started) * 1000
+        """Time since an instance was given the call, 0 when none was."""
+        return (time.perf_counter() - self._started) * 1000 if self._started else 0.0
 
     def record(self, *, gone: bool = False) -> None:
         """Writes the call down, once, with `sent_status`. `gone`: the caller left before the answer was over."""
@@ -317,7 +317,7 @@ class Exchange:
                 status,
                 self.sent_status,
                 code,
-                (time.perf_counter() - self._started) * 1000,
+                self.duration_ms,
                 self.cold,
                 self.event,
                 self.body,

@@ -8,6 +8,7 @@ was begun and turns out to stream or to fail is handed over with its request.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
@@ -22,6 +23,8 @@ from clowdy.server.serve.gateway import Gateway, Routed
 
 if TYPE_CHECKING:
     from clowdy.server.serve.exchange import Exchange
+
+log = logging.getLogger(__name__)
 
 BODY_BELOW = 64 * 1024
 
@@ -123,7 +126,12 @@ class FastConnection(Connection):
             return
         self._exchange = None
         if exchange.failure is None and not exchange.streams:
-            self._write(exchange)
+            try:
+                self._write(exchange)
+            except Exception:
+                # Whoever called this serves other calls as well.
+                log.exception("request %s failed", exchange.request_id)
+                self.force_close()
             self._finish()
         else:
             self._hand_over(exchange)

@@ -34,13 +34,11 @@ class FastServer(web.Server):
         return Connection(self, loop=self._loop, **self._kwargs)
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        message = request._message
-        target = message.path
+        target = request.raw_path
         host = request.headers.get("Host", "")
         if not target.startswith("/"):
             # RFC 9112, 3.2.2: the host of an absolute target counts, not the header.
-            host = message.url.raw_host or "" if message.url.absolute else host
-            target = message.url.raw_path_qs if message.url.absolute else target
+            target, host = request.rel_url.raw_path_qs, request.host
         connection = request.protocol
         assert isinstance(connection, Connection)
         host = self._gateway.proxies.host(connection.peer, request.headers, host)

@@ -16,7 +16,7 @@ from clowdy.runtimes.fleet import Lease
 from clowdy.schema.manifest import RouteSpec
 from clowdy.server.errors import NotAuthenticated, NotFound
 from clowdy.server.serve.direct import Direct
-from clowdy.server.serve.exchange import CallRecord
+from clowdy.server.serve.exchange import CallRecord, Leasing
 from clowdy.server.serve.gateway import Gateway
 from clowdy.server.serve.hosts import Hosts, Proxies
 from clowdy.server.serve.listening import Runner
@@ -245,6 +245,7 @@ class Stage:
     runner: Runner
     port: int
     fast: bool
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def play(self, *routes: str, cors: tuple[str, ...] = (), **functions: Function) -> None:
         """Publishes the project `shop`."""
@@ -252,7 +253,10 @@ class Stage:
         self.gateway.publish(project_table(routes=routes or ROUTES, cors=cors), ["shop", "old-shop"])
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+        """A connection that is closed with the stage at the latest, so that a test that fails leaves nothing."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return reader, writer
 
     async def raw(self, data: bytes) -> bytes:
         """Everything that comes back for `data` until the server closes or says nothing more."""
@@ -338,13 +342,18 @@ async def read_reply(reader: asyncio.StreamReader, method: str = "GET") -> Reply
 
 @contextlib.asynccontextmanager
 async def stage(
-    *, fast: bool, body_limit: int = 6 * 1024 * 1024, trust: Sequence[Any] = (), **options: Any
+    *,
+    fast: bool,
+    body_limit: int = 6 * 1024 * 1024,
+    trust: Sequence[Any] = (),
+    leasing: Leasing | None = None,
+    **options: Any,
 ) -> AsyncIterator[Stage]:
-    """Opens the server, with the project `shop` that echoes, and closes it."""
+    """Opens the server, with the project `shop` that echoes, and closes it. `leasing` takes the memory pool's place."""
     pool = MemoryPool(functions={"echo": echo, "silent": silent})
     records: list[CallRecord] = []
     gateway = Gateway(
-        pool,
+        leasing or pool,
         records.append,
         Hosts("localhost", "pages.localhost"),
         is_own_token=is_own_token,
@@ -368,4 +377,6 @@ async def stage(
     try:
         yield played
     finally:
+        for writer in played.writers:
+            writer.close()
         await runner.cleanup()

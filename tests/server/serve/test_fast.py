@@ -454,3 +454,14 @@ async def test_many_connections_at_once(on: Stage) -> None:
     assert await asyncio.gather(*(one() for _ in range(100))) == [200] * 100
     assert len({record.id for record in on.records}) == 100
     assert not on.pool.leased
+
+
+@pytest.mark.parametrize(
+    "line", [b"CONNECT shop.localhost:80", b"OPTIONS *", b"GET foo", b"TRACE /api/gateway/shop/x", b"PRI *"]
+)
+async def test_targets_that_are_no_paths_are_answered(on: Stage, line: bytes) -> None:
+    reply = await on.raw(line + b" HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
+
+    assert reply.startswith(b"HTTP/1."), reply
+    assert int(reply.split(b" ")[1]) in {204, 400, 404, 405}
+    assert not on.pool.calls
