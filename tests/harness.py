@@ -161,7 +161,7 @@ class Client:
         return done.stdout
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """A git command that goes on beside the test."""
+        """A git command that goes on beside the test, with its children in a process group of their own."""
         return subprocess.Popen(
             ["git", *arguments],
             cwd=self.folder,
@@ -170,6 +170,7 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def write(self, files: Mapping[str, str | bytes]) -> None:

@@ -33,7 +33,7 @@ def test_a_killed_server_comes_back_with_the_old_or_the_new_release(own_server: 
         push = client.start("push", "clowdy", "main")
         time.sleep(0.025 * number)
         own_server.kill()
-        push.wait(60)
+        push.communicate(timeout=60)
         own_server.start()
         message, _, _ = _state(own_server, client, name)
         assert message in (str(number), str(number - 1))

@@ -22,7 +22,7 @@ def pushed(client: Client) -> Client:
         (b"", "clowdy.yaml:1:1"),
         (b"\xff\xfea\x00", "UTF-8"),
         (b"functions: &a\n  hello: {}\nenv: *a\n", "anchor"),
-        (b"functions:\n  hello: {}\n  hello: {}\n", "twice"),
+        (b"functions:\n  hello: {}\n  hello: {}\n", "duplicate key"),
         (b"[" * 50_000, "clowdy.yaml:"),
         (b"a: " + b"x" * 300_000, "256 KB"),
         (b"functions:\n  hello: {network: true}\n", "not available in this version"),
@@ -78,7 +78,7 @@ def test_links_in_the_source_are_refused(server: Server, pushed: Client, name: s
 )
 def test_python_that_cannot_be_parsed_is_refused(server: Server, pushed: Client, name: str, text: bytes) -> None:
     pushed.commit({"functions/hello.py": text})
-    assert "functions/hello.py:1:" in pushed.push(fails=True)
+    assert "error[syntax]" in pushed.push(fails=True)
     assert server.call(name).json() == {"message": "Hello"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -41,7 +42,8 @@ def test_the_second_pusher_reads_for_whom_it_waits(server: Server, client: Clien
     output = other.push(fails=True)
     assert "waiting for" in output
     assert re.search(r"\[remote rejected\] main -> main \(fetch first: main moved while you waited for", output)
-    assert first.wait() == 0
+    first.communicate()
+    assert first.returncode == 0
     assert server.call(name).json() == {"message": "slow"}
 
 
@@ -51,8 +53,8 @@ def test_a_push_runs_on_without_its_client_and_is_followed(server: Server, clien
     slow(client)
     first = client.start("push", "clowdy", "main")
     wait_for_a_running_push(server, name)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
     output = client.push()
     assert "following" in output
     assert "already live: finished while you waited" in output
