@@ -49,25 +49,32 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def get(self, path: str, **parameters: object) -> Any:
+    def get(self, path: str, **parameters: object) -> dict[str, Any]:
         """What the API says at `path`; parameters that are None are left out."""
-        return self._answer("GET", path, parameters=parameters)
+        return self._object(self._answer("GET", path, parameters=parameters))
 
-    def post(self, path: str, content: Any = None, *, seconds: float | None = None) -> Any:
+    def every(self, path: str, **parameters: object) -> list[dict[str, Any]]:
+        """What the API lists at `path`."""
+        answer = self._answer("GET", path, parameters=parameters)
+        if not isinstance(answer, list):
+            raise self._strange("an answer that is no list")
+        return [self._object(item) for item in answer]
+
+    def post(self, path: str, content: Any = None, *, seconds: float | None = None) -> dict[str, Any]:
         """What the API answers to `content`. `seconds`: how long it may take, None for the usual time."""
-        return self._answer("POST", path, content={} if content is None else content, seconds=seconds)
+        return self._object(self._answer("POST", path, content={} if content is None else content, seconds=seconds))
 
-    def put(self, path: str, content: Any) -> Any:
+    def put(self, path: str, content: Any) -> dict[str, Any]:
         """What the API answers to `content`."""
-        return self._answer("PUT", path, content=content)
+        return self._object(self._answer("PUT", path, content=content))
 
-    def delete(self, path: str, **parameters: object) -> Any:
+    def delete(self, path: str, **parameters: object) -> dict[str, Any]:
         """What the API answers."""
-        return self._answer("DELETE", path, parameters=parameters)
+        return self._object(self._answer("DELETE", path, parameters=parameters))
 
     @contextmanager
-    def events(self, path: str, **parameters: object) -> Iterator[Iterator[Any]]:
-        """The values of a stream of server-sent events, from the moment that the server has accepted it.
+    def events(self, path: str, **parameters: object) -> Iterator[Iterator[dict[str, Any]]]:
+        """The objects of a stream of server-sent events, from the moment that the server has accepted it.
 
         The stream raises Lost when it breaks, and ends when the server ends it.
         """
@@ -104,7 +111,7 @@ class Client:
             response = self._http.request(method, path, json=content, params=_given(parameters or {}), timeout=timeout)
         return self._result(response)
 
-    def _values(self, response: httpx.Response) -> Iterator[Any]:
+    def _values(self, response: httpx.Response) -> Iterator[dict[str, Any]]:
         data: list[str] = []
         with self._translated():
             for line in response.iter_lines():
@@ -114,9 +121,9 @@ class Client:
                     try:
                         value = json.loads("\n".join(data))
                     except ValueError:
-                        raise Lost(f"{self.server} sent an event that is not JSON") from None
+                        raise self._strange("an event that is not JSON") from None
                     data.clear()
-                    yield value
+                    yield self._object(value)
 
     def _result(self, response: httpx.Response) -> Any:
         status = response.status_code
@@ -127,12 +134,18 @@ class Client:
         except ValueError:
             if status >= 500:
                 raise Lost(f"{self.server} cannot answer now ({status}): try again") from None
-            raise Failure(
-                f"{self.server} answered {status} with something that is not Clowdy's: is this its address?"
-            ) from None
+            raise self._strange(f"{status} and something that is not JSON") from None
         if 200 <= status < 300:
             return content
         raise self._failure(status, content if isinstance(content, dict) else {})
+
+    def _object(self, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self._strange("something that is no object")
+        return value
+
+    def _strange(self, what: str) -> Failure:
+        return Failure(f"{self.server} sent {what}: is this the address of a Clowdy server?")
 
     def _failure(self, status: int, content: Mapping[str, Any]) -> Failure:
         detail = content.get("detail")

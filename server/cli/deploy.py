@@ -51,10 +51,9 @@ def project_before_push(target: Target) -> Mapping[str, Any]:
     path = target.path
     with Client(target) as client:
         try:
-            known = client.get(path)
+            return client.get(path)
         except NotThere:
             return {}
-    return known if isinstance(known, dict) else {}
 
 
 def warn_of_uncommitted(words: str) -> None:

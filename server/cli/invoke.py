@@ -36,7 +36,7 @@ def command(function: str, event: str | None, project: str | None, remote: str |
         path = f"/api/invoke/{address.segment(target.must_project)}/{address.segment(function)}"
     with Client(target) as client:
         answer = client.post(path, {"input": content}, seconds=_SECONDS)
-    success = isinstance(answer, dict) and answer.get("success") is True
+    success = answer.get("success") is True
     if as_json:
         say_json(answer)
     elif success:

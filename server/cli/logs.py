@@ -51,13 +51,13 @@ def command(
                 note("no calls yet")
 
 
-def latest(client: Client, target: Target, function: str | None, count: int) -> list[Mapping[str, Any]]:
+def latest(client: Client, target: Target, function: str | None, count: int) -> list[dict[str, Any]]:
     """The latest `count` calls, the oldest of them first."""
-    calls: list[Mapping[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     while len(calls) < count:
         limit = min(_PAGE, count - len(calls))
         before = calls[-1].get("id") if calls else None
-        page = client.get(f"{target.path}/invocations", function=function, limit=limit, before=before)
+        page = client.every(f"{target.path}/invocations", function=function, limit=limit, before=before)
         calls += page
         if len(page) < limit:
             break
@@ -121,11 +121,10 @@ class Follower:
 
 def _one(client: Client, call_id: str) -> Mapping[str, Any] | None:
     try:
-        call: Mapping[str, Any] = client.get(f"/api/invocations/{call_id}")
+        return client.get(f"/api/invocations/{call_id}")
     except NotThere:
         # A function's name or id can look the same.
         return None
-    return call
 
 
 def _tell(call: Mapping[str, Any]) -> None:

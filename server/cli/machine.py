@@ -84,8 +84,7 @@ def set_secret(data_dir: Path, project: str, name: str, value: str) -> dict[str,
     """Keeps a secret's value; a running server also gives it to what runs."""
     with _running(data_dir) as client:
         if client is not None:
-            answer: dict[str, Any] = client.put(_secret_path(project, name), {"value": value})
-            return answer
+            return client.put(_secret_path(project, name), {"value": value})
 
     async def run(secrets: Secrets, project_id: str) -> dict[str, Any]:
         await secrets.set(project_id, name, value, by=ADMIN)
@@ -98,8 +97,7 @@ def list_secrets(data_dir: Path, project: str) -> list[dict[str, Any]]:
     """The secrets that have a value; a running server also says which are declared."""
     with _running(data_dir) as client:
         if client is not None:
-            answer: list[dict[str, Any]] = client.get(f"/api/projects/{address.segment(project)}/secrets")
-            return answer
+            return client.every(f"/api/projects/{address.segment(project)}/secrets")
 
     async def run(secrets: Secrets, project_id: str) -> list[dict[str, Any]]:
         return [
@@ -114,8 +112,7 @@ def remove_secret(data_dir: Path, project: str, name: str, *, force: bool) -> di
     """Forgets a secret's value."""
     with _running(data_dir) as client:
         if client is not None:
-            answer: dict[str, Any] = client.delete(_secret_path(project, name), force=1 if force else None)
-            return answer
+            return client.delete(_secret_path(project, name), force=1 if force else None)
     if not force:
         raise Failure("while no server runs, nothing says whether what is live declares it: start it, or use --force")
 
@@ -131,8 +128,7 @@ def reconcile(data_dir: Path, project: str | None) -> dict[str, Any]:
     with _running(data_dir) as client:
         if client is not None:
             content = {} if project is None else {"project": project}
-            answer: dict[str, Any] = client.post("/api/reconcile", content, seconds=_RECONCILE_SECONDS)
-            return answer
+            return client.post("/api/reconcile", content, seconds=_RECONCILE_SECONDS)
     from clowdy.server.app import rebuild_records
 
     with _translated():

@@ -26,7 +26,7 @@ def command() -> None:
 def list_projects(deleted: bool, remote: str | None, as_json: bool) -> None:
     """List the projects that you may see, newest first."""
     with Client(resolve(None, remote)) as client:
-        projects = client.get("/api/projects", deleted=1 if deleted else None)
+        projects = client.every("/api/projects", deleted=1 if deleted else None)
     for project in projects if as_json else ():
         say_json(project)
     if not as_json:

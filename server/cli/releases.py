@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -46,9 +47,9 @@ def command(
     target = resolve(project, remote)
     path = target.path
     with Client(target) as client:
-        releases = client.get(f"{path}/releases", limit=limit)
-        pushes = client.get(f"{path}/pushes", all=1, limit=limit) if everything else []
-    entries = list(releases) + [push for push in pushes if push.get("release") is None]
+        releases = client.every(f"{path}/releases", limit=limit)
+        pushes = client.every(f"{path}/pushes", all=1, limit=limit) if everything else []
+    entries = releases + [push for push in pushes if push.get("release") is None]
     entries.sort(key=_moment, reverse=True)
     for entry in entries[:limit] if as_json else ():
         say_json(entry)
@@ -126,10 +127,18 @@ def _print_one(entry: Mapping[str, Any]) -> None:
     if output:
         say(f"\noutput\n{output.rstrip()}")
     elif isinstance(plan, dict):
-        from clowdy.hooks.plan import Plan
-        from clowdy.hooks.report import plan_text
+        say(f"\nplan\n{_plan(plan)}")
 
-        say("\n".join(["\nplan", *plan_text(Plan.from_json(plan))]))
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    from clowdy.hooks.plan import Plan
+    from clowdy.hooks.report import plan_text
+
+    try:
+        return "\n".join(plan_text(Plan.from_json(plan)))
+    except ValueError:
+        # A server of another version has other plans.
+        return json.dumps(plan, indent=2, ensure_ascii=False)
 
 
 def _pin(function: Mapping[str, Any]) -> str:

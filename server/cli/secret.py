@@ -54,7 +54,7 @@ def set_secret(name: str, data_dir: Path | None, project: str | None, remote: st
     if as_json:
         say_json(answer)
         return
-    replaced = answer.get("replaced") if isinstance(answer, dict) else None
+    replaced = answer.get("replaced")
     say(f"Set {name}." + (f" {replaced} functions go on with the new value." if replaced else ""))
 
 
@@ -73,7 +73,7 @@ def list_secrets(data_dir: Path | None, project: str | None, remote: str | None,
         target = resolve(project, remote)
         path = f"{target.path}/secrets"
         with Client(target) as client:
-            answer = client.get(path)
+            answer = client.every(path)
     for secret in answer if as_json else ():
         say_json(secret)
     if as_json:

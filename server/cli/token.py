@@ -128,8 +128,7 @@ def _tokens(data_dir: Path | None) -> list[dict[str, Any]]:
 
         return machine.list_tokens(data_dir)
     with Client(resolve()) as client:
-        tokens: list[dict[str, Any]] = client.get("/api/tokens")
-    return tokens
+        return client.every("/api/tokens")
 
 
 def _chosen(which: str, tokens: list[dict[str, Any]]) -> dict[str, Any]:

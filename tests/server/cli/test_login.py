@@ -51,7 +51,7 @@ def test_what_is_no_clowdy_server_is_recognised(terminal: Terminal, server: Smal
     result = terminal.run("login", server.url, stdin=TOKEN)
 
     assert result.code == 1
-    assert "is this its address?" in result.err
+    assert "is this the address of a Clowdy server?" in result.err
 
 
 @pytest.mark.parametrize("token", ["", "\n", "two words\n", "\x1b[31m\n", "é\n"])
