@@ -168,6 +168,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             secret_values=secrets.values,
             adopt_secrets=secrets.adopt,
             redact=secrets.redact,
+            forget_calls=journal.remove_project,
             report=lambda what, error: log.error("%s: %s", what, error, exc_info=error),
             urls=lambda project: _urls(config, project),
             clock=time.time,

@@ -22,7 +22,8 @@ class Context:
     `publish` is one assignment of the gateway's table and must not wait. `check` runs one request on a candidate
     and returns what was wrong with the answer, or None. `secret_values` are those of a project id, `adopt_secrets`
     binds what was set for a name before its project was there. `redact` takes secret values out of a text.
-    `report` writes a fault of ours to the server's log.
+    `forget_calls`
+    removes what was logged of a project. `report` writes a fault of ours to the server's log.
     """
 
     config: Config
@@ -36,6 +37,7 @@ class Context:
     secret_values: Callable[[str], Awaitable[Mapping[str, str]]]
     adopt_secrets: Callable[[str, str], Awaitable[object]]
     redact: Callable[[str, str], str]
+    forget_calls: Callable[[str], Awaitable[object]]
     urls: Callable[[Project], Sequence[str]]
     clock: Callable[[], float]
     report: Callable[[str, BaseException], None]

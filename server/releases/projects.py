@@ -160,6 +160,7 @@ class ProjectDesk:
             if project.deleted_at is not None and project.deleted_at + KEPT_SECONDS < now
         ]
         for project in gone:
+            await self._context.forget_calls(project.id)
             async with self._context.store.writing() as connection:
                 await projects.remove(connection, project.id)
             self._context.repositories.remove(project.id)

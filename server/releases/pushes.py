@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from clowdy.hooks.report import Reporter
 from clowdy.server.errors import Invalid, NotFound
 from clowdy.server.git.hook_messages import PreReceive, ProcReceive, Verdict
 from clowdy.server.git.hook_socket import Say
@@ -102,10 +103,9 @@ class PushDesk:
             return _refuse(call.refs, "the server does not know this push: push again")
         if self._stopping:
             return _refuse(call.refs, STOPPING)
+        made = False
         if ticket.pending is not None and ticket.project is None:
             ticket.project, made = await self._projects.settle(ticket.pending)
-            if made:
-                await say(f"created project {ticket.project.name}")
         assert ticket.project is not None
         project = await self._projects.find(ticket.project.id)
         options = parse_options(call.options)
@@ -115,7 +115,7 @@ class PushDesk:
         running = self._running.get(key)
         if running is not None:
             return await self._follow(running, call, say)
-        push = await self._start(project, ticket, call, options, key)
+        push = await self._start(project, ticket, call, options, key, made=made)
         async for line in push.log.follow():
             await say(line)
         return push.verdicts
@@ -160,7 +160,14 @@ class PushDesk:
             push.task.cancel()
 
     async def _start(
-        self, project: Project, ticket: Ticket, call: ProcReceive, options: Options, key: tuple[object, ...]
+        self,
+        project: Project,
+        ticket: Ticket,
+        call: ProcReceive,
+        options: Options,
+        key: tuple[object, ...],
+        *,
+        made: bool,
     ) -> Push:
         now = self._context.clock()
         row = rows.Push(
@@ -179,6 +186,8 @@ class PushDesk:
         )
         log = PushLog()
         voice = Voice(log, as_json=options.json, redact=lambda text: self._context.redact(project.id, text))
+        if made:
+            voice.progress(f"created project {project.name}")
         work = self._work(project, ticket.repository, ticket.who, call.refs, options, call.atomic, voice, now)
         push = Push(row, key, options, log, now, work)
         self._running[key] = push
@@ -223,11 +232,15 @@ class PushDesk:
     async def _follow(self, push: Push, call: ProcReceive, say: Say) -> list[Verdict]:
         seconds = self._context.clock() - push.started
         subject = next((new[:7] for _, new, _ in call.refs), "")
-        await say(f"push of {subject} is running ({seconds:.0f} s), following")
+        reporter = Reporter(as_json=push.options.json)
+        for line in reporter.progress(f"push of {subject} is running ({seconds:.0f} s), following"):
+            await say(line)
         async for line in push.log.follow():
             await say(line)
         if any(verdict.accepted for verdict in push.verdicts):
-            await say("already live: finished while you waited" if push.row.release else "finished while you waited")
+            text = "already live: finished while you waited" if push.row.release else "finished while you waited"
+            for line in reporter.progress(text):
+                await say(line)
         return push.verdicts
 
 

@@ -105,6 +105,7 @@ class PushWork:
 
     def refused(self, reason: str) -> Result:
         """The result when the work was cut off: whatever has no verdict yet is refused."""
+        self._voice.refused(reason, self._stays())
         for _, _, ref in self._refs:
             self._verdicts.setdefault(ref, Verdict(ref, accepted=False, reason=reason))
         return replace(self._result(), state=State.REFUSED, reason=reason)
@@ -193,8 +194,10 @@ class PushWork:
             self._voice.problems(refused.problems, self._stays())
             self._refuse_all(serving, short_reason(refused.problems) if refused.problems else refused.message)
         except PlanOnly as plan_only:
+            self._voice.planned()
             self._refuse_all(serving, plan_only.message)
         except ClowdyError as error:
+            self._voice.refused(error.message, self._stays())
             self._refuse_all(serving, error.message)
 
     async def _deploy_branch(self, deploy: Command, live: Command | None, others: list[RefUpdate]) -> None:
@@ -227,14 +230,15 @@ class PushWork:
     async def _move_live(self, live: Command, others: list[RefUpdate]) -> None:
         target = await target_of_object(self._context, self._project.id, self._repository, live.new)
         if target.release is not None:
-            activation = await self._serve_again(target, target.release, others)
-            self._accept(live, [await self._live_move(activation)])
+            again = await self._serve_again(target, target.release, others)
+            there = Move(LIVE, target.commit, target.commit, forced=False)
+            self._accept(live, [await self._live_move(again) if again else there])
             return
         async with self._turns.turn(self._project.id, self._who, self._waiting):
             activation = await self._deploy(target.commit, None, "push to live", others)
         self._accept(live, [await self._live_move(activation), _tag_move(activation)])
 
-    async def _serve_again(self, target: Target, release: Release, others: list[RefUpdate]) -> Activation:
+    async def _serve_again(self, target: Target, release: Release, others: list[RefUpdate]) -> Activation | None:
         before = self._context.live.get(self._project.id)
         serving = await load(self._context, self._project, self._repository, release.record, release.tag or "")
         self._refuse_missing_secrets(serving)
@@ -244,6 +248,9 @@ class PushWork:
             raise PlanOnly
         if self._options.redeploy:
             await self._start_again(serving)
+        elif before is not None and before.number == serving.number:
+            self._voice.progress(f"deploy/{serving.number} serves already: nothing to change")
+            return None
         activation = await self._activator.go_back(
             self._project,
             self._repository,

@@ -117,7 +117,7 @@ class GitEndpoint:
     async def _admit(self, request: web.Request, service: Service) -> tuple[Principal, str, Located]:
         principal = await self._authenticate(request)
         project = request.match_info["project"]
-        if not is_project(project):
+        if service is Service.FETCH and not is_project(project):
             raise NotFound(PROJECT_NOT_FOUND)
         located = await self._locate(principal, project, service)
         if located.repository is None and service is Service.FETCH:
