@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -74,7 +74,8 @@ async def listen(parts: Parts) -> AsyncIterator[Listening]:
             f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another with --port"
         ) from None
     listening = Listening(config.bound_to(_port(runner, config)), runner, site)
-    parts.lock.announce(listening.config.public_url)
+    # For commands on this machine: the address that it listens on, whatever a proxy in front is called.
+    parts.lock.announce(replace(config, public_url_given=False).bound_to(listening.config.port).public_url)
     try:
         yield listening
     finally:
