@@ -55,7 +55,8 @@ def set_secret(name: str, data_dir: Path | None, project: str | None, remote: st
         say_json(answer)
         return
     replaced = answer.get("replaced")
-    say(f"Set {name}." + (f" {replaced} functions go on with the new value." if replaced else ""))
+    who = "1 function goes" if replaced == 1 else f"{replaced} functions go"
+    say(f"Set {name}. {who} on with the new value." if replaced else f"Set {name}.")
 
 
 @command.command("list")
