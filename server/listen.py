@@ -61,7 +61,7 @@ async def listen(parts: Parts) -> AsyncIterator[Listening]:
         doctor=lambda: doctor.report(config, runtime.make_driver, parts.pool.driver),
         client=proxies.client,
         version=importlib.metadata.version("clowdy"),
-        routes=[*_git(parts).routes(), *_direct(parts)],
+        routes=[*_git(parts).routes(), *_direct(parts).routes()],
     )
     runner = Runner(make_application(services), parts.gateway)
     await runner.setup()
@@ -86,16 +86,12 @@ def _port(runner: Runner, config: Config) -> int:
     return next((address[1] for address in runner.addresses if len(address) > 1), config.port)
 
 
-def _direct(parts: Parts) -> list[web.RouteDef]:
+def _direct(parts: Parts) -> Direct:
     async def identify(authorization: str | None, address: str | None) -> Sees:
         principal = await parts.authorizer.identify(authorization, address=address)
         return lambda project_id: parts.authorizer.sees(principal, project_id)
 
-    direct = Direct(parts.gateway, identify)
-    return [
-        web.post("/api/invoke/{function}", direct.by_id),
-        web.post("/api/invoke/{project}/{function}", direct.by_name),
-    ]
+    return Direct(parts.gateway, identify)
 
 
 def _git(parts: Parts) -> GitEndpoint:
