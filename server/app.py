@@ -27,7 +27,7 @@ from clowdy.server.git.repos import Repositories
 from clowdy.server.git.selftest import self_test
 from clowdy.server.git.settings import GitSettings, find_binaries
 from clowdy.server.git.wire import GitWire
-from clowdy.server.listen import Listening, listen
+from clowdy.server.listen import Listening, bind, listen
 from clowdy.server.lock import DataLock
 from clowdy.server.nightly import Nightly
 from clowdy.server.parts import Parts
@@ -87,19 +87,25 @@ def rebuild_records(config: Config, project: str | None = None) -> list[str]:
 
 async def _serve(config: Config, lock: DataLock, announce: Announce) -> int:
     stopping = _stop_signals()
-    async with open_parts(config, lock) as parts, listen(parts) as listening:
-        await announce(
-            Started(
-                listening.config,
-                parts.tokens,
-                parts.admin_token,
-                str(parts.pool.unavailable) if parts.pool.unavailable else None,
-                runtime.notices(parts.pool.driver, parts.pool.unavailable is None),
-            )
-        )
-        await stopping.wait()
-        await _stop(parts, listening)
+    # The address first: who has it already is to be told before anything is loaded.
+    with bind(config) as bound:
+        config = config.bound_to(bound.getsockname()[1])
+        async with open_parts(config, lock) as parts, listen(parts, bound) as listening:
+            await announce(_started(parts))
+            await stopping.wait()
+            await _stop(parts, listening)
     return 0
+
+
+def _started(parts: Parts) -> Started:
+    unavailable = parts.pool.unavailable
+    return Started(
+        parts.config,
+        parts.tokens,
+        parts.admin_token,
+        str(unavailable) if unavailable else None,
+        runtime.notices(parts.pool.driver, unavailable is None),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -28,11 +29,10 @@ BACKLOG = 1024
 
 @dataclass(slots=True)
 class Listening:
-    """A server that takes connections. `config` has the port that it really listens on."""
+    """A server that takes connections."""
 
-    config: Config
     runner: Runner
-    site: web.TCPSite
+    site: web.SockSite
 
     async def refuse_new(self) -> None:
         """No new connections from now on."""
@@ -44,9 +44,30 @@ class Listening:
         await self.runner.cleanup()
 
 
+def bind(config: Config) -> socket.socket:
+    """A socket that has the address and does not listen yet; raises StartError when the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except BaseException:
+            bound.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(
+            f"cannot listen on {config.host}:{config.port}: {reason}; choose another with --port"
+        ) from None
+    return bound
+
+
 @contextlib.asynccontextmanager
-async def listen(parts: Parts) -> AsyncIterator[Listening]:
-    """Takes connections for as long as this lasts; raises StartError when the address cannot be had."""
+async def listen(parts: Parts, bound: socket.socket) -> AsyncIterator[Listening]:
+    """Takes connections for as long as this lasts."""
     config = parts.config
     proxies = parts.gateway.proxies
     services = Services(
@@ -65,25 +86,14 @@ async def listen(parts: Parts) -> AsyncIterator[Listening]:
     )
     runner = Runner(make_application(services), parts.gateway)
     await runner.setup()
-    site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG)
-    try:
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise StartError(
-            f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another with --port"
-        ) from None
-    listening = Listening(config.bound_to(_port(runner, config)), runner, site)
+    site = web.SockSite(runner, bound, backlog=BACKLOG)
+    await site.start()
     # For commands on this machine: the address that it listens on, whatever a proxy in front is called.
-    parts.lock.announce(replace(config, public_url_given=False).bound_to(listening.config.port).public_url)
+    parts.lock.announce(replace(config, public_url_given=False).bound_to(config.port).public_url)
     try:
-        yield listening
+        yield Listening(runner, site)
     finally:
         await runner.cleanup()
-
-
-def _port(runner: Runner, config: Config) -> int:
-    return next((address[1] for address in runner.addresses if len(address) > 1), config.port)
 
 
 def _direct(parts: Parts) -> Direct:
