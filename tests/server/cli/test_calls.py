@@ -232,7 +232,8 @@ def test_a_broken_stream_is_taken_up_again_without_a_gap_or_a_repetition(
 
     def between(_: int) -> None:
         # What happened while nobody listened.
-        server.on(f"GET {PATH}", [call(4), call(3), call(2), call(1)])
+        past = [call(4), call(3), call(2), call(1)]
+        server.on(f"GET {PATH}", lambda asked: past[: int(asked.query["limit"])])
 
     server.on_stream(f"{PATH}/stream", stream)
     following = Following(server, between)

@@ -135,6 +135,16 @@ def test_ci_needs_no_remote_and_no_helper(
     assert not terminal.config.exists()
 
 
+def test_the_environments_token_wins_over_one_in_the_remote(
+    terminal: Terminal, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = terminal.repository(("clowdy", server.url.replace("http://", "http://any:old@") + "/git/shop.git"))
+    monkeypatch.setenv("CLOWDY_TOKEN", TOKEN)
+
+    assert terminal.run("deploy", folder=folder).code == 0
+    assert served(server) == head(terminal, folder)
+
+
 def test_a_push_that_git_cannot_make_is_a_failure(signed_in: Terminal, server: SmallServer, linked: Path) -> None:
     signed_in.git("remote", "set-url", "--push", "clowdy", "http://127.0.0.1:1/git/shop.git", folder=linked)
     result = signed_in.run("deploy", folder=linked)
