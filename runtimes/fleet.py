@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -172,3 +173,15 @@ def again(error: Exception) -> Exception:
     if isinstance(error, StartFailed):
         return StartFailed(error.reason, error.text, module=error.module, log=error.log)
     return type(error)(*error.args)
+
+
+def in_order_of_leaving(slots: Iterable[Slot], over_warm: bool) -> list[Slot]:
+    """The idle ones, the least recently used first; those that `min_warm` keeps last, or not at all."""
+    idle = sorted((slot for slot in slots if not (slot.leases or slot.ending)), key=lambda slot: slot.last_used)
+    spare = {slot.fleet: slot.fleet.spare for slot in idle}
+    first: list[Slot] = []
+    last: list[Slot] = []
+    for slot in idle:
+        (first if spare[slot.fleet] > 0 else last).append(slot)
+        spare[slot.fleet] -= 1
+    return first + last if over_warm else first

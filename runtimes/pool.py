@@ -11,10 +11,9 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from clowdy.runtimes.api import (
     MEBIBYTE,
@@ -27,15 +26,16 @@ from clowdy.runtimes.api import (
     Ready,
     StartFailed,
     StartReason,
-    kind_of,
 )
 from clowdy.runtimes.budget import STANDBY_BYTES, Budget
-from clowdy.runtimes.clock import Clock, LoopClock, Timer, within
-from clowdy.runtimes.fleet import Fleet, Lease, Slot, Waiter, again
+from clowdy.runtimes.clock import Clock, LoopClock, Timer
+from clowdy.runtimes.fleet import Fleet, Lease, Slot, Waiter, again, in_order_of_leaving
+from clowdy.runtimes.launch import Launcher, Want
+from clowdy.runtimes.refusals import Busy, NoMemory, NotServed, Withdrawn
 from clowdy.runtimes.standby import Standbys
 from clowdy.runtimes.tasks import Tasks
 
-Result = TypeVar("Result")
+__all__ = ["Busy", "Lease", "NoMemory", "NotServed", "Pool", "Withdrawn"]
 
 log = logging.getLogger(__name__)
 
@@ -46,42 +46,10 @@ TRIAL_SECONDS = 30.0
 """What a start may take in a push."""
 
 TRIALS_AT_ONCE = 4
-STARTS_AT_ONCE = 8
 TICK_SECONDS = 5.0
-GUARD_SECONDS = 1.0
 
 YOUNG_SECONDS = 10.0
 """An idle instance that dies younger than this counts as one that does not stay up."""
-
-
-class NotServed(Exception):
-    """A caller gets no instance. `retry_after` says in how many seconds it may be worth another try."""
-
-    retry_after = 1
-
-
-class Busy(NotServed):
-    """All instances of the function stayed busy, or too many callers wait for one already."""
-
-
-class NoMemory(NotServed):
-    """The memory budget stayed full."""
-
-    retry_after = 5
-
-
-class Withdrawn(NotServed):
-    """The function was removed, or the server is stopping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """How badly an instance is wanted: how long it may take to start, until when it waits for memory, and whether
-    idle instances that `min_warm` keeps may go for it."""
-
-    seconds: float
-    waits: Callable[[], bool]
-    over_warm: bool = True
 
 
 class Pool:
@@ -115,7 +83,15 @@ class Pool:
         self._fleets: dict[str, Fleet] = {}
         self._slots: dict[str, Slot] = {}
         self._starts = 0
-        self._start_gate = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._launcher = Launcher(
+            driver,
+            self._budget,
+            self._standbys,
+            self._clock,
+            self._tasks,
+            start_seconds=start_seconds,
+            evict=self._evict,
+        )
         self._trial_gate = asyncio.Semaphore(TRIALS_AT_ONCE)
         self._tick: Timer | None = None
         self._closed = False
@@ -182,7 +158,7 @@ class Pool:
         """
         if (instance := self.lease(application)) is not None:
             return Lease(instance, cold=False)
-        self._refuse_if_down()
+        self._refuse(application)
         fleet = self._fleet(application)
         if fleet.error is not None and not fleet.size and fleet.start_backoff.blocked(self._now()):
             raise again(fleet.error)
@@ -209,11 +185,15 @@ class Pool:
             # A start that waits for memory on behalf of nobody gives up.
             self._budget.changed()
 
-    def _refuse_if_down(self) -> None:
+    def _refuse(self, application: Application) -> None:
+        """Raises at once what waiting would not change."""
         if self._closed:
             raise Withdrawn("the server is stopping")
         if self.unavailable is not None:
             raise again(self.unavailable)
+        if application.limits.memory_bytes > self._budget.limit:
+            budget = self._budget.limit // MEBIBYTE
+            raise NoMemory(f"{application.function} has more memory than all functions together ({budget} MB)")
 
     def _fleet(self, application: Application) -> Fleet:
         fleet = self._fleets.get(application.key)
@@ -297,11 +277,11 @@ class Pool:
     async def _bring_up(self, fleet: Fleet, want: Want) -> Slot:
         """A new instance of the fleet's version, counted and watched, but without a call yet."""
         generation = fleet.generation
-        instance, ready = await self._with_instance(
+        instance, ready = await self._launcher.launch(
             fleet, want, lambda instance: instance.take(fleet.application, want.seconds)
         )
         if not instance.alive:
-            self._tasks.spawn(self._end(instance, fleet.application.limits.memory_bytes))
+            self._launcher.end(instance, fleet.application.limits.memory_bytes)
             raise StartFailed(StartReason.CRASHED, "the instance ended as soon as it had started", log=ready.log)
         now = self._now()
         slot = Slot(instance, fleet, ready, born=now, last_used=now, retired=generation != fleet.generation)
@@ -310,71 +290,21 @@ class Pool:
         fleet.slots.add(slot)
         return slot
 
-    async def _with_instance(
-        self, fleet: Fleet, want: Want, use: Callable[[Instance], Coroutine[Any, Any, Result]]
-    ) -> tuple[Instance, Result]:
-        """An empty instance with memory for the fleet's version, and the result of `use`; dead if that fails."""
-        application = fleet.application
-        kind = kind_of(application)
-        instance = self._standbys.take(kind)
-        counted = STANDBY_BYTES if instance is not None else 0
-        try:
-            await self._make_room(fleet, application.limits.memory_bytes - counted, want)
-            counted = application.limits.memory_bytes
-            if instance is None or not instance.alive:
-                async with self._start_gate:
-                    instance = await within(self._clock, self._start_seconds, self.driver.start(kind))
-            # The instance keeps this time itself; the pool's own only guards against one that does not.
-            result = await within(self._clock, want.seconds + GUARD_SECONDS, use(instance))
-        except TimeoutError:
-            self._tasks.spawn(self._end(instance, counted))
-            raise StartFailed(StartReason.TIMEOUT, f"not started after {want.seconds:g} s") from None
-        except BaseException:
-            self._tasks.spawn(self._end(instance, counted))
-            raise
-        return instance, result
-
     # Memory.
 
-    async def _make_room(self, fleet: Fleet, size: int, want: Want) -> None:
-        """Counts `size` bytes, ending what may go; waits as long as the caller does, then raises NoMemory."""
-        while not self._budget.take(size):
-            if victims := self._evict(size - self._budget.room, over_warm=want.over_warm):
-                await asyncio.wait(victims)
-            elif want.waits():
-                fleet.short += 1
-                try:
-                    await self._budget.wait()
-                finally:
-                    fleet.short -= 1
-            else:
-                raise NoMemory(f"no memory for another instance of {fleet.application.function}")
-
-    def _evict(self, size: int, *, over_warm: bool) -> list[asyncio.Task[None]]:
+    def _evict(self, size: int, over_warm: bool) -> list[asyncio.Task[None]]:
         """Ends what may go for `size` bytes, as far as that reaches: standbys, then idle instances.
 
         Of those the least recently used first, and what `min_warm` keeps last.
         """
-        victims = [self._tasks.spawn(self._end(standby, STANDBY_BYTES)) for standby in self._standbys.evict(size)]
+        victims = [self._launcher.end(standby, STANDBY_BYTES) for standby in self._standbys.evict(size)]
         size -= STANDBY_BYTES * len(victims)
-        for slot in self._idle(over_warm=over_warm) if size > 0 else ():
+        for slot in in_order_of_leaving(self._slots.values(), over_warm) if size > 0 else ():
             victims.append(self._end_soon(slot))
             size -= slot.fleet.application.limits.memory_bytes
             if size <= 0:
                 break
         return victims
-
-    def _idle(self, *, over_warm: bool) -> list[Slot]:
-        """Idle instances in the order in which they may go."""
-        idle = [slot for slot in self._slots.values() if not (slot.leases or slot.ending)]
-        idle.sort(key=lambda slot: slot.last_used)
-        spare = {slot.fleet: slot.fleet.spare for slot in idle}
-        first: list[Slot] = []
-        last: list[Slot] = []
-        for slot in idle:
-            (first if spare[slot.fleet] > 0 else last).append(slot)
-            spare[slot.fleet] -= 1
-        return first + last if over_warm else first
 
     # Ends.
 
@@ -389,14 +319,6 @@ class Pool:
             await slot.instance.kill()
         finally:
             self._forget(slot)
-
-    async def _end(self, instance: Instance | None, counted: int) -> None:
-        """Ends an instance that serves no version, and gives back what it was counted with."""
-        try:
-            if instance is not None:
-                await instance.kill()
-        finally:
-            self._budget.give(counted)
 
     def _ended(self, instance: Instance, reason: Exit) -> None:
         """An instance is gone, whoever ended it."""
@@ -492,16 +414,16 @@ class Pool:
 
     async def start_first(self, application: Application, seconds: float = TRIAL_SECONDS) -> Ready:
         """A trial: starts an instance, which stays as the version's first warm one. Raises as `acquire` does."""
-        self._refuse_if_down()
-        fleet = self._fleet(application)
-        for slot in fleet.slots:
-            if not (slot.ending or slot.retired) and slot.instance.alive:
-                return slot.ready
-        with self._trying(fleet):
-            async with self._trial_gate:
+        self._refuse(application)
+        async with self._trial_gate:
+            fleet = self._fleet(application)
+            for slot in fleet.slots:
+                if not (slot.ending or slot.retired) and slot.instance.alive:
+                    return slot.ready
+            with self._trying(fleet):
                 slot = await self._bring_up(fleet, Want(seconds, self._patience()))
-            self._join(fleet, slot, cold=False)
-        return slot.ready
+                self._join(fleet, slot, cold=False)
+            return slot.ready
 
     async def probe(
         self, application: Application, handlers: Sequence[Handler], seconds: float = TRIAL_SECONDS
@@ -510,16 +432,16 @@ class Pool:
 
         One result for each; `seconds` is what each may take. Raises NoMemory, StartFailed or DriverUnavailable.
         """
-        self._refuse_if_down()
+        self._refuse(application)
         fleet = Fleet(application)
-        with self._trying(fleet):
-            async with self._trial_gate:
-                instance, results = await self._with_instance(
+        async with self._trial_gate:
+            with self._trying(fleet):
+                instance, results = await self._launcher.launch(
                     fleet,
                     Want(seconds * len(handlers), self._patience()),
                     lambda instance: instance.probe(application, handlers, seconds),
                 )
-                await asyncio.shield(self._tasks.spawn(self._end(instance, application.limits.memory_bytes)))
+            await asyncio.shield(self._launcher.end(instance, application.limits.memory_bytes))
         return results
 
     @contextlib.contextmanager
@@ -555,7 +477,7 @@ class Pool:
         """Ends what was idle for too long, keeps `min_warm` and standbys up, forgets what is over."""
         now = self._now()
         for standby in self._standbys.expire():
-            self._tasks.spawn(self._end(standby, STANDBY_BYTES))
+            self._launcher.end(standby, STANDBY_BYTES)
         for key, fleet in tuple(self._fleets.items()):
             spare = fleet.spare
             for slot in sorted(fleet.slots, key=lambda slot: slot.last_used):

@@ -295,6 +295,13 @@ async def test_the_budget_holds_at_every_moment_of_a_rush(driver: MemoryDriver, 
     await pool.close()
 
 
+async def test_a_function_that_never_fits_is_refused_at_once(pool: Pool) -> None:
+    with pytest.raises(NoMemory, match="512 MB"):
+        await pool.acquire(application(memory=600))
+    with pytest.raises(NoMemory):
+        await pool.start_first(application(memory=600))
+
+
 async def test_a_failed_start_gives_its_memory_back(pool: Pool, driver: MemoryDriver) -> None:
     driver.behaviours["bad"] = Behaviour(fails=failing())
     for _ in range(3):
@@ -497,6 +504,24 @@ async def test_four_trials_run_at_once(pool: Pool, driver: MemoryDriver) -> None
     gate.set()
     await asyncio.gather(*trials)
     assert len(driver.living()) == 6
+
+
+async def test_callers_do_not_wait_for_a_trial_that_waits_for_its_turn(
+    driver: MemoryDriver, clock: ManualClock
+) -> None:
+    pool = await opened(driver, clock, budget=4096)
+    gate = asyncio.Event()
+    driver.behaviours = {f"f{number}": Behaviour(held=gate) for number in range(4)}
+    trials = [asyncio.ensure_future(pool.start_first(application(f"f{number}"))) for number in range(4)]
+    await settle()
+    trials.append(asyncio.ensure_future(pool.start_first(application("last"))))
+    task = await caller(pool, application("last"))
+
+    assert task.done()
+    gate.set()
+    await asyncio.gather(*trials)
+    assert len(driver.serving("last")) == 1
+    await pool.close()
 
 
 async def test_a_trial_makes_room_and_waits_as_callers_do(pool: Pool, driver: MemoryDriver, clock: ManualClock) -> None:
