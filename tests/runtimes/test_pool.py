@@ -223,6 +223,17 @@ async def test_a_caller_who_left_is_not_served(pool: Pool) -> None:
     assert second.result().instance is instance
 
 
+async def test_a_caller_who_leaves_in_the_moment_before_is_passed_over(pool: Pool) -> None:
+    wanted = application(concurrency=1)
+    (instance,) = await busy(pool, wanted, 1)
+    first, second = await waiting(pool, wanted, 2)
+    first.cancel()
+    pool.release(instance)
+    await settle()
+
+    assert second.result().instance is instance
+
+
 async def test_a_crash_lets_those_who_wait_start_another(pool: Pool, driver: MemoryDriver) -> None:
     wanted = application(concurrency=1)
     (instance,) = await busy(pool, wanted, 1)

@@ -353,7 +353,9 @@ async def test_a_database_that_cannot_be_written_makes_calls_wait_and_loses_none
         other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         made = add(journal, 5)
+        journal._lost_now += 1
         assert not await journal.flush()
+        assert journal.health.lost == 1
         assert "locked" in (journal.health.error or "")
         assert journal.health.waiting_bytes > 0
         assert (await journal.recent(PROJECT)).records == []

@@ -193,13 +193,15 @@ def test_secrets_are_taken_out_of_everything() -> None:
     assert record.body == b"********\xff"
 
 
-@pytest.mark.parametrize("shift", range(9))
+@pytest.mark.parametrize("shift", range(0, 300, 20))
 def test_a_secret_at_the_limit_is_taken_out_whole(shift: int) -> None:
-    def redact(project_id: str, text: str) -> str:
-        return text.replace("hunter22", "********")
+    secret = "hunter" * 50
 
-    log = b"l" * (LOG_BYTES - shift) + b"hunter22" + b"r" * 100
-    answer = b"a" * (RESULT_BYTES - shift) + b"hunter22" + b"r" * 100
+    def redact(project_id: str, text: str) -> str:
+        return text.replace(secret, "********")
+
+    log = b"l" * (LOG_BYTES - shift) + secret.encode() + b"r" * 100
+    answer = b"a" * (RESULT_BYTES - shift) + secret.encode() + b"r" * 100
     record = unpack(Packer()(call(log=log, answer=answer)), redact)
 
     assert "hu" not in record.log
