@@ -14,13 +14,19 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import gateway
+from tests.bench import calls, gateway, many, pushes, starts, steady
 from tests.bench.table import Figure, show
 
 Row = Callable[[Path], Iterable[Figure]]
 
 ROWS: dict[str, Row] = {
     "throughput": gateway.throughput,
+    "starts": starts.starts,
+    "push": pushes.small,
+    "large": pushes.large,
+    "many": many.many,
+    "steady": steady.steady,
+    "calls": calls.calls,
 }
 
 

@@ -1,5 +1,7 @@
 """Requests as fast as a server answers them: `python -m tests.bench.load PORT PATH CONNECTIONS SECONDS`.
 
+It ends after so many seconds or with SIGTERM.
+
 A process of its own, one loop over epoll and plain sockets, each with one request on its way; connections that the
 server closes are opened again. Prints one JSON object: requests, failures, seconds, and percentiles of the latency
 in milliseconds.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import json
 import select
+import signal
 import socket
 import sys
 import time
@@ -33,6 +36,7 @@ class Load:
         self._parts: dict[int, bytes] = {}
         self.latencies: list[float] = []
         self.failures = 0
+        self._end = 0.0
         for _ in range(connections):
             self._connect()
 
@@ -50,10 +54,10 @@ class Load:
         now, sockets, sent, latencies = time.perf_counter, self._sockets, self._sent, self.latencies
         request, parts = self._request, self._parts
         began = moment = last = now()
-        end = began + seconds
+        self._end = began + seconds
         # Answers of one length with one beginning are whole: only others are looked at closely.
         usual = -1
-        while moment < end:
+        while moment < self._end:
             ready = self._poll.poll(0.1)
             for descriptor, _ in ready:
                 connected = sockets[descriptor]
@@ -79,6 +83,10 @@ class Load:
             elif moment - last > STALLED_SECONDS:
                 raise Broken("the server does not answer")
         return moment - began
+
+    def stop(self) -> None:
+        """Ends the run soon."""
+        self._end = 0.0
 
     def _look(self, descriptor: int, data: bytes) -> bool:
         """Whether an answer is whole now; it is then among the parts, unless its connection ends with it."""
@@ -114,6 +122,7 @@ class Load:
 def main(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
     """Presses and says how it went."""
     load = Load(port, path, connections)
+    signal.signal(signal.SIGTERM, lambda *_: load.stop())
     taken = load.run(seconds)
     latencies = sorted(load.latencies)
     if not latencies:

@@ -86,10 +86,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def clowdy(folder: Path, *, options: Sequence[str] = (), **environment: str) -> Iterator[Server]:
-    """A server with settings as a user has them, until the block ends."""
+    """A server with the standbys of a machine with 7 GB of memory or more, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder, environment={"CLOWDY_STANDBYS": "", **environment}, options=options)
-    server.environment = {name: value for name, value in server.environment.items() if value}
+    server = Server(folder, environment={"CLOWDY_STANDBYS": "16", **environment}, options=options)
     try:
         server.start()
         yield server
@@ -187,3 +186,21 @@ def press(port: int, path: str, connections: int, seconds: float, *, watched: in
     said = json.loads(done.stdout)
     cpu = cpu_seconds(watched) - before if watched is not None else float("nan")
     return Press(**said, cpu=cpu)
+
+
+class Load:
+    """Load beside what else happens, until the block ends; `result` is then known."""
+
+    def __init__(self, port: int, path: str, connections: int) -> None:
+        self._command = [sys.executable, "-m", "tests.bench.load", str(port), path, str(connections), "3600"]
+        self.result: Press | None = None
+
+    def __enter__(self) -> Load:
+        self._process = subprocess.Popen(self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._process.terminate()
+        said, _ = self._process.communicate(timeout=60)
+        if kind is None:
+            self.result = Press(**json.loads(said), cpu=float("nan"))
