@@ -430,17 +430,19 @@ class Pool:
     ) -> list[Ready | StartFailed]:
         """A trial of several handlers that share everything else, in one instance that ends with it.
 
-        One result for each; `seconds` is what each may take. Raises NoMemory, StartFailed or DriverUnavailable.
+        One result for each; `seconds` is what each may take. Raises NoMemory, Withdrawn or DriverUnavailable.
         """
         self._refuse(application)
         fleet = Fleet(application)
+        want = Want(seconds * len(handlers), self._patience())
         async with self._trial_gate:
             with self._trying(fleet):
-                instance, results = await self._launcher.launch(
-                    fleet,
-                    Want(seconds * len(handlers), self._patience()),
-                    lambda instance: instance.probe(application, handlers, seconds),
-                )
+                try:
+                    instance, results = await self._launcher.launch(
+                        fleet, want, lambda instance: instance.probe(application, handlers, seconds)
+                    )
+                except StartFailed as error:
+                    return [error] * len(handlers)
             await asyncio.shield(self._launcher.end(instance, application.limits.memory_bytes))
         return results
 

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from clowdy.runtimes.api import Application, DriverUnavailable, Handler, Ready, Shape, StartFailed, StartReason
+from clowdy.runtimes.pool import NotServed
 from clowdy.schema.manifest import FunctionSpec
 from clowdy.schema.problems import Problem
 from clowdy.schema.release import ReleaseRecord
@@ -53,6 +54,8 @@ async def try_candidate(context: Context, candidate: Candidate, names: frozenset
             results[name] = StartFailed(StartReason.TIMEOUT, f"all trial starts together have {TRIAL_SECONDS:.0f} s")
     except DriverUnavailable as unavailable:
         raise Unavailable(f"no function can run here: {unavailable}") from None
+    except NotServed as refused:
+        raise Unavailable(f"no trial start is possible now: {refused}: push again later") from None
     problems: list[Problem] = []
     for name in candidate.manifest.functions:
         if name in results:

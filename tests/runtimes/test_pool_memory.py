@@ -560,6 +560,17 @@ async def test_a_probe_has_one_result_for_each_handler_and_ends_its_instance(poo
     assert pool.stats()["used"] == 0
 
 
+async def test_a_probe_that_hangs_has_that_as_every_handlers_result(
+    pool: Pool, driver: MemoryDriver, clock: ManualClock
+) -> None:
+    driver.behaviours["slow"] = Behaviour(held=asyncio.Event())
+    probe = asyncio.ensure_future(pool.probe(application(), [Handler("a.py", "slow"), Handler("a.py", "good")], 30))
+    await clock.advance(62)
+
+    assert [type(result) for result in await probe] == [StartFailed, StartFailed]
+    assert driver.living() == []
+
+
 async def test_the_numbers_name_versions_and_never_keys(pool: Pool, clock: ManualClock) -> None:
     await idle(pool, clock, application("a", secrets="digest"), application("b"))
 
