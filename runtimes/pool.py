@@ -30,9 +30,9 @@ from clowdy.runtimes.api import (
 from clowdy.runtimes.budget import STANDBY_BYTES, Budget
 from clowdy.runtimes.clock import Clock, LoopClock, Timer
 from clowdy.runtimes.fleet import Fleet, Lease, Slot, Waiter, again, in_order_of_leaving
-from clowdy.runtimes.launch import Launcher, Want
 from clowdy.runtimes.refusals import Busy, NoMemory, NotServed, Withdrawn
 from clowdy.runtimes.standby import Standbys
+from clowdy.runtimes.starter import Starter, Want
 from clowdy.runtimes.tasks import Tasks
 
 __all__ = ["Busy", "Lease", "NoMemory", "NotServed", "Pool", "Withdrawn"]
@@ -83,7 +83,7 @@ class Pool:
         self._fleets: dict[str, Fleet] = {}
         self._slots: dict[str, Slot] = {}
         self._starts = 0
-        self._launcher = Launcher(
+        self._starter = Starter(
             driver,
             self._budget,
             self._standbys,
@@ -277,11 +277,11 @@ class Pool:
     async def _bring_up(self, fleet: Fleet, want: Want) -> Slot:
         """A new instance of the fleet's version, counted and watched, but without a call yet."""
         generation = fleet.generation
-        instance, ready = await self._launcher.launch(
+        instance, ready = await self._starter.bring_up(
             fleet, want, lambda instance: instance.take(fleet.application, want.seconds)
         )
         if not instance.alive:
-            self._launcher.end(instance, fleet.application.limits.memory_bytes)
+            self._starter.end(instance, fleet.application.limits.memory_bytes)
             raise StartFailed(StartReason.CRASHED, "the instance ended as soon as it had started", log=ready.log)
         now = self._now()
         slot = Slot(instance, fleet, ready, born=now, last_used=now, retired=generation != fleet.generation)
@@ -297,7 +297,7 @@ class Pool:
 
         Of those the least recently used first, and what `min_warm` keeps last.
         """
-        victims = [self._launcher.end(standby, STANDBY_BYTES) for standby in self._standbys.evict(size)]
+        victims = [self._starter.end(standby, STANDBY_BYTES) for standby in self._standbys.evict(size)]
         size -= STANDBY_BYTES * len(victims)
         for slot in in_order_of_leaving(self._slots.values(), over_warm) if size > 0 else ():
             victims.append(self._end_soon(slot))
@@ -438,12 +438,12 @@ class Pool:
         async with self._trial_gate:
             with self._trying(fleet):
                 try:
-                    instance, results = await self._launcher.launch(
+                    instance, results = await self._starter.bring_up(
                         fleet, want, lambda instance: instance.probe(application, handlers, seconds)
                     )
                 except StartFailed as error:
                     return [error] * len(handlers)
-            await asyncio.shield(self._launcher.end(instance, application.limits.memory_bytes))
+            await asyncio.shield(self._starter.end(instance, application.limits.memory_bytes))
         return results
 
     @contextlib.contextmanager
@@ -479,7 +479,7 @@ class Pool:
         """Ends what was idle for too long, keeps `min_warm` and standbys up, forgets what is over."""
         now = self._now()
         for standby in self._standbys.expire():
-            self._launcher.end(standby, STANDBY_BYTES)
+            self._starter.end(standby, STANDBY_BYTES)
         for key, fleet in tuple(self._fleets.items()):
             spare = fleet.spare
             for slot in sorted(fleet.slots, key=lambda slot: slot.last_used):

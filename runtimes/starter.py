@@ -37,7 +37,7 @@ Evict = Callable[[int, bool], list[asyncio.Task[None]]]
 """Ends what may go for some bytes, `min_warm` included or not, as far as that reaches."""
 
 
-class Launcher:
+class Starter:
     """Starts instances within the memory budget, and ends them."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Launcher:
         self._evict = evict
         self._gate = asyncio.Semaphore(STARTS_AT_ONCE)
 
-    async def launch(
+    async def bring_up(
         self, fleet: Fleet, want: Want, use: Callable[[Instance], Coroutine[Any, Any, Result]]
     ) -> tuple[Instance, Result]:
         """An instance, counted with the memory of the fleet's version, and the result of `use`.
