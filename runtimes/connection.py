@@ -23,6 +23,10 @@ _LOG = frames.LOG
 _LOG_TOTAL = frames.LOG_LIMIT + len(frames.LOG_MARK)
 
 
+def _as_utf8(text: bytes) -> bytes:
+    return text.decode("utf-8", "replace").encode()
+
+
 class _Silence:
     """Takes what a cancelled call still says."""
 
@@ -148,7 +152,7 @@ class Connection(asyncio.Protocol):
                         pending.log_left -= len(body)
                         if pending.log_left < 0:
                             raise WireError("more log than a call may have")
-                        pending.sink.log(body)
+                        pending.sink.log(body if body.isascii() else _as_utf8(body))
                 elif pending is None:
                     raise WireError("a frame of a call that does not run")
                 else:
@@ -215,7 +219,7 @@ class Connection(asyncio.Protocol):
             piece = text[: pending.log_left]
             if piece:
                 pending.log_left -= len(piece)
-                pending.sink.log(piece)
+                pending.sink.log(_as_utf8(piece))
 
     def fail_all(self, code: FailureCode, text: str) -> None:
         """Fails every call that has not ended."""

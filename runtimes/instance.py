@@ -33,7 +33,7 @@ from clowdy.runtimes.launcher import Process
 from clowdy.runtimes.wire import Frame, dump
 
 HELLO_SECONDS = 20.0
-_EXIT_SECONDS = 0.25
+_EXIT_SECONDS = 0.5
 
 
 class Cell(Protocol):
@@ -90,6 +90,7 @@ class RunnerInstance:
         self._ending: asyncio.Task[None] | None = None
         self._gone = asyncio.Event()
         self._taken = False
+        self._answers_due = 0
         self._asks_to_cancel = False
         self._cell_ran_out = False
         self.on_exit: Callable[[Instance, Exit], None] | None = None
@@ -140,6 +141,7 @@ class RunnerInstance:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._prepare(application)
+                self._answers_due = 1
                 self._connection.send(frames.START, 0, dump(head))
                 ready = self._outcome(*await self._answer())
         except TimeoutError:
@@ -160,6 +162,7 @@ class RunnerInstance:
         results: list[Ready | StartFailed] = []
         try:
             await self._prepare(application)
+            self._answers_due = len(handlers)
             self._connection.send(frames.PROBE, 0, dump(head))
             for _ in handlers:
                 try:
@@ -167,13 +170,15 @@ class RunnerInstance:
                         results.append(self._outcome(*await self._answer()))
                 except TimeoutError:
                     failed = await self._timed_out(timeout_seconds)
-                    break
                 except StartFailed as error:
                     failed = error
-                    break
+                else:
+                    continue
+                results += [failed] * (len(handlers) - len(results))
+                break
         finally:
             await self.kill()
-        return results + [failed] * (len(handlers) - len(results))
+        return results
 
     async def attach(self, channel: socket.socket) -> None:
         """Begins to read the channel."""
@@ -247,7 +252,8 @@ class RunnerInstance:
             self._start_log += frame.body[: max(room, 0)]
         elif frame.kind == frames.HELLO and not self._hello.done():
             self._hello.set_result(frame.body[:64].decode(errors="replace"))
-        elif frame.kind in (frames.READY, frames.START_FAILED, frames.PROBED) and self._taken:
+        elif frame.kind in (frames.READY, frames.START_FAILED, frames.PROBED) and self._answers_due > 0:
+            self._answers_due -= 1
             self._answers.put_nowait((frame, self._start_log.decode(errors="replace")))
             self._start_log.clear()
         else:

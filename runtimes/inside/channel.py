@@ -8,6 +8,8 @@ from _thread import RLock
 from . import frames
 
 _CHUNK = 256 * 1024
+# Bound here, since the function's `os._exit` is one that prints what is left first.
+_exit = os._exit
 
 
 class Channel:
@@ -27,7 +29,7 @@ class Channel:
         magic, kind, _, call, head_length, body_length = frames.HEADER.unpack_from(data)
         if magic != frames.MAGIC:
             # Somebody else read from this descriptor: nothing that follows can be trusted.
-            os._exit(70)
+            _exit(70)
         middle = frames.HEADER_BYTES + head_length
         end = middle + body_length
         if len(data) < end:
@@ -50,9 +52,9 @@ class Channel:
         try:
             data = os.read(self.descriptor, size)
         except OSError:
-            os._exit(70)
+            _exit(70)
         if not data:
-            os._exit(0)
+            _exit(0)
         return data
 
     def send(self, data: bytes) -> None:
@@ -68,7 +70,7 @@ class Channel:
                     while rest:
                         rest = rest[os.write(descriptor, rest) :]
             except OSError:
-                os._exit(70)
+                _exit(70)
 
     def forget(self) -> None:
         """In a child that the function forked: the channel stays the parent's alone."""

@@ -48,6 +48,7 @@ def prepare(start: dict[str, Any]) -> None:
         if path not in paths:
             paths.append(path)
     sys.path[:0] = paths
+    _forget_shadowed(paths)
     sys.argv = [""]
 
 
@@ -135,10 +136,10 @@ def _signature(value: Any) -> tuple[Any, tuple[str, ...], int]:
             break
         value = wrapped
     bound = 0
-    if not hasattr(value, "__code__"):
-        if hasattr(value, "__func__"):
-            value, bound = value.__func__, 1
-        elif hasattr(getattr(type(value), "__call__", None), "__code__"):  # noqa: B004  (its code, not whether it is)
+    if hasattr(value, "__func__"):
+        value, bound = value.__func__, 1
+    elif not hasattr(value, "__code__"):
+        if hasattr(getattr(type(value), "__call__", None), "__code__"):  # noqa: B004  (its code, not whether it is)
             value, bound = type(value).__call__, 1
         else:
             return _inspected(value)
@@ -166,19 +167,38 @@ def _inspected(value: Any) -> tuple[Any, tuple[str, ...], int]:
     return getattr(target, "__code__", None), tuple(each.name for each in positional), required
 
 
+def _forget_shadowed(paths: list[str]) -> None:
+    """Lets the function's own `json.py` be found where the runner imported Python's `json` before."""
+    for path in paths:
+        try:
+            names = os.listdir(path)  # noqa: PTH208  (pathlib is slow to import)
+        except OSError:
+            continue
+        for name in names:
+            name = name.removesuffix(".py")
+            module = sys.modules.get(name)
+            if module is not None and hasattr(module, "__file__") and not hasattr(module, "__origname__"):
+                _own[name] = sys.modules.pop(name)
+
+
 def stdlib(name: str) -> Any:
     """A module of Python's own, also where the function has a file of that name."""
-    module = sys.modules.get(name)
-    if module is not None:
-        return module
-    own = sys.path[:]
-    sys.path[:] = _STDLIB
-    try:
-        return __import__(name)
-    finally:
-        sys.path[:] = own
+    if name not in _own:
+        other = sys.modules.get(name)
+        if other is not None and not str(getattr(other, "__file__", "")).startswith(tuple(_STDLIB)):
+            del sys.modules[name]
+        path = sys.path[:]
+        sys.path[:] = _STDLIB
+        try:
+            _own[name] = __import__(name)
+        finally:
+            sys.path[:] = path
+            if other is not None:
+                sys.modules[name] = other
+    return _own[name]
 
 
+_own: dict[str, Any] = {}
 _STDLIB = list(sys.path)
 
 

@@ -37,11 +37,11 @@ class CallLog:
 
     def add(self, data: bytes) -> None:
         """Takes `data` as far as the limit allows."""
-        if self.left <= 0:
+        if self.left < 0 or not data:
             return
         if len(data) > self.left:
             data = data[: self.left] + frames.LOG_MARK
-            self.left = 0
+            self.left = -1
         else:
             self.left -= len(data)
         self.parts.append(data)
@@ -68,6 +68,7 @@ class Logs:
         self._running: CallLog | None = None
         self._sent_at = 0.0
         self._ticking = False
+        self._cut = b""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._readable = select.poll()
         self._readable.register(pipe, select.POLLIN)
@@ -94,6 +95,9 @@ class Logs:
         with self._lock:
             if self._readable.poll(0):
                 self._drain()
+            if self._cut:
+                log.add(self._cut)
+                self._cut = b""
             self._open.pop(log.call, None)
             if self._running is log:
                 self._running = next(iter(self._open.values()), None) if self._open else None
@@ -114,6 +118,13 @@ class Logs:
                 self._ticking = True
                 os.eventfd_write(self._wake, 1)
 
+    def flush(self) -> None:
+        """Sends all that was collected."""
+        with self._lock:
+            for log in list(self._open.values()):
+                if log.size:
+                    self._send(log)
+
     def _send(self, log: CallLog) -> None:
         self._channel.send(log.take())
         self._sent_at = time.monotonic()
@@ -126,9 +137,12 @@ class Logs:
                 return
             if not data:
                 return
+            # A character that the end of a read cut in two waits for its rest.
+            data = self._cut + data
+            self._cut = data[(end := _whole(data)) :]
             log = self._running
             if log is not None:
-                log.add(data)
+                log.add(data[:end])
                 if log.size >= _AT_ONCE:
                     self._send(log)
 
@@ -137,17 +151,24 @@ class Logs:
         waiting.register(self._pipe, select.POLLIN)
         waiting.register(self._wake, select.POLLIN)
         quiet = 0
+        flushed_at = 0.0
         while not self.forked:
             ready = waiting.poll(50 if self._ticking else None)
             if any(event & ~select.POLLIN for _, event in ready):
                 # The function closed these descriptors; what it prints there from now on is lost.
                 return
+            now = time.monotonic()
             with self._lock:
                 for descriptor, _ in ready:
                     if descriptor == self._pipe:
                         self._drain()
                     else:
                         os.eventfd_read(self._wake)
+                        flushed_at = now
+                if now - flushed_at < _LINGER_SECONDS:
+                    self._ticking = True
+                    continue
+                flushed_at = now
                 sent = False
                 for log in list(self._open.values()):
                     if log.size:
@@ -163,6 +184,18 @@ class Logs:
         self._lock = RLock()
         self._open = {}
         self._running = None
+
+
+def _whole(data: bytes) -> int:
+    """How much of `data` does not end within a character."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if length > back else len(data)
+    return len(data)
 
 
 class Stream(io.TextIOBase):

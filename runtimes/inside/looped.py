@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from . import frames
 from .codec import decode
-from .resident import arguments, failure, result
+from .resident import arguments, end_if_forked, failure, result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,17 +47,14 @@ def serve(channel: Channel, logs: Logs, function: Function, names: dict[str, Any
         _log.set(log)
         try:
             said = decode(head.decode())
-            event, context = arguments(said, body, names)
+            event, context = arguments(function, said, body, names)
             value = function.call(event, context) if function.arguments == 2 else function.call(event)
             if hasattr(value, "__await__"):
                 value = await value
-            frame = result(function, said, call, value)
+            frame = result(said, call, value)
         except BaseException as error:  # noqa: BLE001  (also SystemExit, which would end the loop)
             frame = failure(log, call, error)
-        if logs.forked:
-            import os
-
-            os._exit(0)
+        end_if_forked(logs)
         channel.send(logs.end(log) + frame)
         running.pop(call, None)
 

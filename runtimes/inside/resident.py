@@ -21,10 +21,12 @@ from .logs import Logs, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .logs import CallLog
 
+_exit_now = os._exit
 _CHANNEL, _PIPE = 1000, 1001
 _PRELOAD_AFTER_MS = 40
 
@@ -47,6 +49,7 @@ def main(processes: int) -> None:
     sys.stderr = sys.__stderr__ = Stream(logs, 2, "<stderr>")  # type: ignore[misc, assignment]
     os.register_at_fork(after_in_child=logs.after_fork)
     os.register_at_fork(after_in_child=channel.forget)
+    os._exit = _exit_with(logs)  # type: ignore[assignment]
     logs.start()
     channel.send(frames.pack(frames.HELLO, 0, b"", sys.version.partition(" ")[0].encode()))
     _preload_when_idle()
@@ -56,6 +59,17 @@ def main(processes: int) -> None:
         _probe(channel, logs, start)
     elif kind == frames.START:
         _serve(channel, logs, start)
+
+
+def _exit_with(logs: Logs) -> Callable[[int], None]:
+    """`os._exit` for the function: what it printed last must not be lost."""
+
+    def _exit(status: int) -> None:
+        if not logs.forked:
+            logs.flush()
+        _exit_now(status)
+
+    return _exit
 
 
 def _preload_when_idle() -> None:
@@ -81,14 +95,14 @@ def _load(logs: Logs, start: dict[str, Any], handler: list[str]) -> tuple[Functi
         said = {"reason": error.reason, "text": error.text[: frames.TEXT_LIMIT], "module": error.module}
     except BaseException as error:  # noqa: BLE001  (a class of the module may raise while its object is looked at)
         said = {"reason": "exception", "text": f"Failed to load function: {trace(error)}", "module": None}
-    _end_if_forked(logs)
+    end_if_forked(logs)
     return function, logs.end(log), said
 
 
-def _end_if_forked(logs: Logs) -> None:
+def end_if_forked(logs: Logs) -> None:
     """Ends a child that the function forked and that came back into the runner: it must not speak for the parent."""
     if logs.forked:
-        os._exit(0)
+        _exit_now(0)
 
 
 def _probe(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
@@ -133,17 +147,17 @@ def _answer(
     log = logs.begin(call)
     try:
         said = decode(head.decode())
-        event, context = arguments(said, body, names)
+        event, context = arguments(function, said, body, names)
         value = function.call(event, context) if function.arguments == 2 else function.call(event)
         if hasattr(value, "__await__"):
             from .looped import run
 
             value = run(value)
-        answer = result(function, said, call, value)
+        answer = result(said, call, value)
         value = event = context = None
     except BaseException as error:  # noqa: BLE001  (SystemExit and KeyboardInterrupt are the function's, too)
         answer = failure(log, call, error)
-    _end_if_forked(logs)
+    end_if_forked(logs)
     channel.send(logs.end(log) + answer)
 
 
@@ -151,23 +165,23 @@ class BadInput(Exception):
     """An event that is not JSON."""
 
 
-def arguments(said: dict[str, Any], body: bytes, names: dict[str, Any]) -> tuple[Any, Any]:
-    """Event and context of a call."""
+def arguments(function: Function, said: dict[str, Any], body: bytes, names: dict[str, Any]) -> tuple[Any, Any]:
+    """Event and context of a call; raises BadResponse for a handler that cannot be called with them yet."""
+    if function.shape in _LATER:
+        raise BadResponse(f"The handler is {_LATER[function.shape]}: {LATER}")
     try:
         return event_of(said, body), context_of(said, names)
     except (ValueError, RecursionError):
         raise BadInput("Invalid JSON input") from None
 
 
-def result(function: Function, said: dict[str, Any], call: int, value: Any) -> bytes:
+def result(said: dict[str, Any], call: int, value: Any) -> bytes:
     """The frame that carries what a handler returned; raises BadResponse."""
-    if function.shape not in ("handler", "async handler"):
-        raise BadResponse(f"The handler is {_ARTICLES[function.shape]}: {LATER}")
     head, body = encode(value, said["trigger"] == "gateway")
     return frames.pack(frames.RESULT, call, head, body)
 
 
-_ARTICLES = {
+_LATER = {
     "generator": "a generator function",
     "async generator": "an async generator function",
     "ASGI application": "an ASGI application",

@@ -84,7 +84,7 @@ def _private_bytes(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/smaps_rollup") as lines:
             for line in lines:
-                if line.startswith("Pss_Anon:"):
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                     total += int(line.split()[1]) * 1024
     except OSError:
         pass

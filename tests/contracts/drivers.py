@@ -1,0 +1,29 @@
+"""The drivers under contract. A further one joins by a line in DRIVERS and says by its promises what it cannot keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from clowdy.runtimes.api import Driver
+from clowdy.runtimes.process import ProcessDriver
+from clowdy.runtimes.sandbox import SandboxDriver
+
+
+def _sandbox(data_dir: Path, run_dir: Path) -> Driver:
+    return SandboxDriver(data_dir, run_dir)
+
+
+def _watched_sandbox(data_dir: Path, run_dir: Path) -> Driver:
+    """As where no control group can be written."""
+    return SandboxDriver(data_dir, run_dir, use_groups=False)
+
+
+def _process(data_dir: Path, run_dir: Path) -> Driver:
+    return ProcessDriver(data_dir)
+
+
+Make = Callable[[Path, Path], Driver]
+DRIVERS: dict[str, Make] = {"sandbox": _sandbox, "process": _process}
+# Other ways to set one up, which change what it keeps apart and nothing else: for the tests of isolation alone.
+VARIANTS: dict[str, Make] = {"watched": _watched_sandbox}
