@@ -177,6 +177,25 @@ def database(config: Config) -> Finding:
     return Finding(name, State.OK, f"tables of revision {found}, brought to {known} at the next start")
 
 
+def calls(config: Config) -> Finding:
+    """How many calls are kept, and whether any were lost to a full disk or a power cut."""
+    name, path = "calls", config.data_dir / "journal.db"
+    if not path.exists():
+        return Finding(name, State.OK, "none yet")
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2)
+        try:
+            row = connection.execute("SELECT rows, lost FROM state").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Finding(name, State.WARNING, f"{path}: {error}", "move the file away: a new one is made at the start")
+    kept, lost = row or (0, 0)
+    if lost:
+        return Finding(name, State.WARNING, f"{kept:,} kept, {lost:,} lost", "make room on the disk")
+    return Finding(name, State.OK, f"{kept:,} kept, none lost")
+
+
 def secret_key(config: Config) -> Finding:
     """Whether secrets can be opened by the server, and by nobody else."""
     name, path = "secret key", config.data_dir / KEY_FILE
@@ -256,6 +275,7 @@ def _machine(config: Config) -> list[Finding]:
         docker(),
         data_directory(config),
         database(config),
+        calls(config),
         secret_key(config),
         disk(config),
         memory(config),

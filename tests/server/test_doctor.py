@@ -23,6 +23,21 @@ def config(tmp_path: Path) -> Config:
     return Config.load({"data_dir": str(tmp_path / "data")}, {})
 
 
+def test_lost_calls_are_shown(config: Config) -> None:
+    config.data_dir.mkdir()
+    assert doctor.calls(config).found == "none yet"
+    with sqlite3.connect(config.data_dir / "journal.db") as connection:
+        connection.execute("CREATE TABLE state (rows INTEGER, lost INTEGER)")
+        connection.execute("INSERT INTO state VALUES (1200, 0)")
+    connection.close()
+    assert doctor.calls(config) == Finding("calls", State.OK, "1,200 kept, none lost")
+    with sqlite3.connect(config.data_dir / "journal.db") as connection:
+        connection.execute("UPDATE state SET lost = 3")
+    connection.close()
+    assert doctor.calls(config).state is State.WARNING
+    assert "3 lost" in doctor.calls(config).found
+
+
 class FakeDriver:
     """A driver that opens, or says why not, and remembers what was done with it."""
 
