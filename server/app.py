@@ -185,7 +185,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         stack.push_async_callback(hooks.close)
         wire = GitWire(settings, hooks, repositories.empty())
         stack.push_async_callback(wire.close)
-        await self_test(settings, wire, hooks, config.data_dir / "scratch")
+        await self_test(wire, config.data_dir / "scratch")
         await runtime.note_change(config, driver, pool.unavailable is None)
         for reconciled in await releases.start():
             for line in reconciled.lines:

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from clowdy.schema.text import printable
@@ -37,7 +37,7 @@ OnProcReceive = Callable[[ProcReceive, Say], Awaitable[Sequence[Verdict]]]
 
 MESSAGE_BYTES = 8 * 1024 * 1024
 MESSAGE_SECONDS = 30.0
-# What a client may leave unread before `say` waits for it, and how long all of a push's waiting may take.
+# What a client may leave unread before `say` waits for it.
 UNREAD_BYTES = 256 * 1024
 PATIENCE_SECONDS = 30.0
 
@@ -64,17 +64,25 @@ class _Admitted:
 
     pre_receive: OnPreReceive
     proc_receive: OnProcReceive
+    patience_left: float
     reported: frozenset[Line] | None = None
     reporting: bool = False
     asked: bool = False
-    patience_left: float = field(default=PATIENCE_SECONDS)
 
 
 class HookSocket:
     """Listens for hooks and hands their questions to the two handlers."""
 
-    def __init__(self, path: Path, on_pre_receive: OnPreReceive, on_proc_receive: OnProcReceive) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_pre_receive: OnPreReceive,
+        on_proc_receive: OnProcReceive,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        """`patience_seconds` is how long all waiting for one push's client may take."""
         self.path = path
+        self._patience_seconds = patience_seconds
         self._on_pre_receive = on_pre_receive
         self._on_proc_receive = on_proc_receive
         self._admitted: dict[str, _Admitted] = {}
@@ -108,7 +116,9 @@ class HookSocket:
         """Lets the hooks of one push call, each once, for as long as this lasts."""
         if push_id in self._admitted:
             raise ValueError(f"push {push_id} is admitted already")
-        self._admitted[push_id] = _Admitted(*(handlers or (self._on_pre_receive, self._on_proc_receive)))
+        self._admitted[push_id] = _Admitted(
+            *(handlers or (self._on_pre_receive, self._on_proc_receive)), self._patience_seconds
+        )
         try:
             yield
         finally:
@@ -142,7 +152,7 @@ class HookSocket:
             raise ValueError(f"a hook of kind {kind!r}")
         # Written also when the hook is gone: what was decided stands, there is only nobody to tell.
         writer.write(_part(b"=", answer))
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(self._patience_seconds):
             await writer.drain()
 
     async def _pre_receive(self, push: PreReceive, writer: asyncio.StreamWriter) -> bytes:

@@ -48,7 +48,7 @@ class OpenStores:
         with self._lock:
             self._open[objects] = None
             self._open.move_to_end(objects)
-            surplus = list(self._open)[: len(self._open) - self._most]
+            surplus = list(self._open)[: max(0, len(self._open) - self._most)]
         for each in surplus:
             # Never waiting: its holder could be about to close this one. What is in use stays.
             if each.close_idle():
@@ -75,6 +75,11 @@ class Objects:
         self._lock = threading.RLock()
         self._store: DiskObjectStore | None = None
         self._sizes: dict[str, int] = base._sizes if base is not None else {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds files open."""
+        return self._store is not None
 
     def read(self, oid: str) -> tuple[str, bytes]:
         """Type and content of an object; raises NotFound. What it is said to weigh should be known before."""
@@ -127,6 +132,9 @@ class Objects:
                 found[oid] = size
         if not missing:
             return found
+        for oid in missing:
+            if not is_id(oid):
+                raise NotFound(f"{oid!r} is not an object id")
         if len(missing) <= FEW:
             missing = [oid for oid in missing if not self._size_of_loose(oid, found)]
         if missing:

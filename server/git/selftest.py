@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -10,13 +11,12 @@ from hashlib import sha1
 from pathlib import Path
 from zlib import compress
 
-from clowdy.server.errors import ClowdyError, StartError
+from clowdy.server.errors import StartError
 from clowdy.server.git.body import Body
 from clowdy.server.git.hook_messages import NULL, PreReceive, ProcReceive, Verdict
-from clowdy.server.git.hook_socket import HookSocket, Say
+from clowdy.server.git.hook_socket import Say
 from clowdy.server.git.pkt import FLUSH, pkt
 from clowdy.server.git.repos import make_bare
-from clowdy.server.git.settings import GitSettings
 from clowdy.server.git.values import commit_bytes
 from clowdy.server.git.wire import GitWire
 
@@ -24,22 +24,23 @@ REF = "refs/heads/self-test"
 REASON = "self-test"
 
 
-async def self_test(settings: GitSettings, wire: GitWire, hooks: HookSocket, folder: Path) -> None:
+async def self_test(wire: GitWire, folder: Path, seconds: float = 20.0) -> None:
     """Raises StartError, with what git said, when a push does not reach both hooks and end with their words."""
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".self-test-", dir=folder))
     try:
         make_bare(scratch / "scratch.git")
-        await _push(wire, hooks, scratch / "scratch.git")
-    except ClowdyError:
-        raise
-    except (OSError, ValueError, TimeoutError) as error:
+        async with asyncio.timeout(seconds):
+            await _push(wire, scratch / "scratch.git")
+    except TimeoutError:
+        raise StartError(f"git's hooks do not work here (no answer in {seconds:.0f} s)") from None
+    except (OSError, ValueError) as error:
         raise StartError(f"a push to this server does not work: {error}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _push(wire: GitWire, hooks: HookSocket, repository: Path) -> None:
+async def _push(wire: GitWire, repository: Path) -> None:
     called: list[str] = []
 
     async def pre_receive(push: PreReceive, say: Say) -> bool:

@@ -157,10 +157,14 @@ class GitWire:
             push.leave(task)
             raise
 
-    async def close(self) -> None:
-        """Waits for the pushes that run."""
-        while self._running:
-            await asyncio.wait(list(self._running))
+    async def close(self, grace_seconds: float = 10.0) -> None:
+        """Waits for the pushes that run; past the grace git is ended, which can move nothing by itself."""
+        if self._running:
+            _, late = await asyncio.wait(list(self._running), timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     @property
     def _limits(self) -> ProcessLimits:

@@ -74,7 +74,7 @@ class Remote:
 
     async def close(self) -> None:
         await self.runner.cleanup()
-        await self.wire.close()
+        await self.wire.close(0.1)
         await self.hooks.close()
 
     def url(self, project: str = "shop", token: str = "secret") -> str:
