@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 from _thread import RLock
 
 from . import frames
 
-_CHUNK = 256 * 1024
+# Above 128 KB malloc would map and unmap memory for every frame.
+_CHUNK = 32 * 1024
 # Bound here, since the function's `os._exit` is one that prints what is left first.
 _exit = os._exit
 
@@ -20,10 +22,12 @@ class Channel:
         # Reentrant: a signal handler of the function may print while an answer is being written.
         self._lock = RLock()
         self._buffer = b""
+        self._arrived = select.poll()
+        self._arrived.register(descriptor, select.POLLIN)
 
     def read(self) -> tuple[int, int, bytes, bytes]:
         """The next frame: kind, call id, head, body. Ends the process when the server is gone."""
-        data = self._buffer or self._more(_CHUNK)
+        data = self._buffer or self._next()
         while len(data) < frames.HEADER_BYTES:
             data += self._more(_CHUNK)
         magic, kind, _, call, head_length, body_length = frames.HEADER.unpack_from(data)
@@ -47,6 +51,11 @@ class Channel:
     def waiting(self) -> bool:
         """Whether a part of the next frame was already read."""
         return bool(self._buffer)
+
+    def _next(self) -> bytes:
+        # A blocked read would also be woken whenever the server takes an answer out of the socket, for nothing.
+        self._arrived.poll()
+        return self._more(_CHUNK)
 
     def _more(self, size: int) -> bytes:
         try:
