@@ -256,6 +256,9 @@ class Instance(Protocol):
     on_exit: Callable[[Instance, Exit], None] | None
     """Called once on the event loop when it ends, however it ends, after the sinks of its calls were told."""
 
+    on_settled: Callable[[Instance], None] | None
+    """Called on the event loop when a call that was cancelled has come to its end and `busy` counts it no more."""
+
     async def take(self, application: Application, timeout_seconds: float) -> Ready:
         """Becomes `application`: its code appears under /app, its limits hold, its handler is imported.
 
@@ -282,7 +285,10 @@ class Instance(Protocol):
         ...
 
     def cancel(self, call_id: int) -> None:
-        """Ends a call whose client left: nothing more goes to its sink. A plain handler's instance is killed."""
+        """Ends a call whose client left: nothing more goes to its sink. A plain handler's instance is killed.
+
+        Another kind is asked to end it: `busy` counts it until it does, and its time goes on.
+        """
         ...
 
     async def kill(self) -> None:

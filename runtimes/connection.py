@@ -28,13 +28,16 @@ def _as_utf8(text: bytes) -> bytes:
 
 
 class _Silence:
-    """Takes what a cancelled call still says."""
+    """Takes what a cancelled call still says, and tells when it has ended."""
+
+    def __init__(self, on_settled: Callable[[], None]) -> None:
+        self._on_settled = on_settled
 
     def log(self, text: bytes) -> None:
         pass
 
     def result(self, head: bytes, body: bytes) -> None:
-        pass
+        self._on_settled()
 
     def head(self, head: bytes) -> None:
         pass
@@ -43,13 +46,10 @@ class _Silence:
         pass
 
     def end(self) -> None:
-        pass
+        self._on_settled()
 
     def failed(self, code: FailureCode, text: str) -> None:
-        pass
-
-
-_SILENCE: CallSink = _Silence()
+        self._on_settled()
 
 
 class _Pending:
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
     """One channel. `on_end` is called once, when nothing more can be called through it, with the reason so far.
 
     `on_end(None, text)` means that the other side closed it: the reason is for the owner to find out. The owner
-    ends the calls with `fail_all`, in every case.
+    ends the calls with `fail_all`, in every case. `on_settled()` tells that a call that was asked to end has ended.
     """
 
     def __init__(
@@ -77,11 +77,13 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         on_start_frame: Callable[[Frame], None],
         on_end: Callable[[FailureCode | None, str], None],
+        on_settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._time = loop.time
         self._on_start_frame = on_start_frame
         self._on_end = on_end
+        self._silence: CallSink = _Silence(on_settled)
         self._decoder = Decoder(body_limit=ANSWER_LIMIT)
         self._transport: asyncio.Transport | None = None
         self._calls: dict[int, _Pending] = {}
@@ -183,9 +185,10 @@ class Connection(asyncio.Protocol):
                 return
             del self._calls[number]
             text = body[: frames.TEXT_LIMIT].decode(errors="replace")
-            pending.sink.failed(code, text)
+            # Before the sink is told: whoever it gives the instance back to must not hand it to the next caller.
             if code in (FailureCode.CRASHED, FailureCode.OUT_OF_MEMORY, FailureCode.TIMEOUT):
                 self.end(code, text)
+            pending.sink.failed(code, text)
         else:
             raise WireError(f"a frame of kind {kind} at the wrong time")
 
@@ -208,7 +211,7 @@ class Connection(asyncio.Protocol):
         if pending is None:
             return
         if ask:
-            pending.sink = _SILENCE
+            pending.sink = self._silence
             self.send(frames.CANCEL, number)
         else:
             del self._calls[number]

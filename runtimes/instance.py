@@ -83,7 +83,7 @@ class RunnerInstance:
         self._output = output
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(self._loop, self._on_start_frame, self._on_end)
+        self._connection = Connection(self._loop, self._on_start_frame, self._on_end, self._on_settled)
         self._hello: asyncio.Future[str] = self._loop.create_future()
         self._start_log = bytearray()
         self._answers: asyncio.Queue[tuple[Frame, str] | StartFailed] = asyncio.Queue()
@@ -94,6 +94,7 @@ class RunnerInstance:
         self._asks_to_cancel = False
         self._cell_ran_out = False
         self.on_exit: Callable[[Instance, Exit], None] | None = None
+        self.on_settled: Callable[[Instance], None] | None = None
 
     @property
     def id(self) -> str:
@@ -258,6 +259,10 @@ class RunnerInstance:
             self._start_log.clear()
         else:
             self._connection.end(FailureCode.CRASHED, "The result channel holds what the runner did not write")
+
+    def _on_settled(self) -> None:
+        if self.on_settled is not None:
+            self.on_settled(self)
 
     def _on_memory_short(self) -> None:
         """Memory may have run out: from now on no answer is believed before that is known."""

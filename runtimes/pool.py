@@ -133,20 +133,34 @@ class Pool:
         if slot is None:
             return
         slot.leases -= 1
+        slot.lingering = max(0, instance.busy - slot.leases)
         slot.last_used = self._now()
         if slot.ending or not instance.alive:
+            slot.fallen = True
             return
-        fleet = slot.fleet
         if slot.retired:
             if slot.leases == 0:
                 self._end_soon(slot)
             return
-        if fleet.waiters:
-            fleet.hand_over(slot, cold=False)
-        if slot.leases < fleet.application.parallel:
-            fleet.add_free(slot)
+        self._offer(slot)
         if slot.leases == 0 and self._budget.awaited:
             self._budget.changed()
+
+    def _offer(self, slot: Slot) -> None:
+        """Gives `slot` to those who wait, and to those who come, as far as it can take more calls."""
+        fleet = slot.fleet
+        if fleet.waiters:
+            fleet.hand_over(slot, cold=False)
+        if slot.load < fleet.application.parallel:
+            fleet.add_free(slot)
+
+    def _settled(self, instance: Instance) -> None:
+        """A call that was cancelled has ended at last."""
+        slot = self._slots.get(instance.id)
+        if slot is not None:
+            slot.lingering = max(0, slot.lingering - 1)
+            if instance.alive and not (slot.ending or slot.retired):
+                self._offer(slot)
 
     # The cold path.
 
@@ -262,7 +276,7 @@ class Pool:
         if slot.retired:
             if slot.leases == 0:
                 self._end_soon(slot)
-        elif slot.leases < fleet.application.parallel:
+        elif slot.load < fleet.application.parallel:
             fleet.add_free(slot)
 
     def _not_started(self, fleet: Fleet, error: BaseException) -> None:
@@ -286,6 +300,7 @@ class Pool:
         now = self._now()
         slot = Slot(instance, fleet, ready, born=now, last_used=now, retired=generation != fleet.generation)
         instance.on_exit = self._ended
+        instance.on_settled = self._settled
         self._slots[instance.id] = slot
         fleet.slots.add(slot)
         return slot
@@ -326,7 +341,7 @@ class Pool:
         if slot is None:
             return
         fleet = slot.fleet
-        if not (slot.ending or slot.leases):
+        if not (self._closed or slot.ending or slot.leases or slot.fallen):
             log.info("an idle instance of %s ended: %s", fleet.application.function, reason.text)
             if self._now() - slot.born < YOUNG_SECONDS:
                 fleet.warm_backoff.failed(self._now())

@@ -262,6 +262,46 @@ async def test_cancelling_a_plain_call_ends_its_instance_in_silence(world: World
     assert not sink.ended.done()
 
 
+async def test_a_cancelled_call_counts_until_it_ends(world: World) -> None:
+    source = """
+        import asyncio
+        async def handler(event):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.2)
+        """
+    instance = await world.serve(source)
+    settled = asyncio.Event()
+    instance.on_settled = lambda _: settled.set()
+    sink = Sink()
+    number = instance.call(Call(request(), b"", 20, sink))
+    await asyncio.sleep(0.05)
+    instance.cancel(number)
+    assert instance.busy == 1
+    async with asyncio.timeout(5):
+        await settled.wait()
+    assert instance.busy == 0
+    assert instance.alive
+    assert not sink.ended.done()
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "SystemExit"])
+async def test_an_instance_that_ends_with_a_call_is_not_alive_when_that_is_told(world: World, error: str) -> None:
+    instance = await world.serve(f"def handler(event):\n    raise {error}")
+    alive: list[bool] = []
+
+    class Watching(Sink):
+        def failed(self, code: FailureCode, text: str) -> None:
+            alive.append(instance.alive)
+            super().failed(code, text)
+
+    sink = Watching()
+    instance.call(Call(request(), b"", 20, sink))
+    await sink.ended
+    assert alive == [False]
+
+
 async def test_cancelling_an_async_call_leaves_the_others_alone(world: World) -> None:
     source = """
         import asyncio

@@ -36,12 +36,16 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(slots=True)
 class Behaviour:
-    """What a function does: `fails` at its start, `held` there until set, answers `answer(body)`."""
+    """What a function does: `fails` at its start, `held` there until set, answers `answer(body)`.
+
+    One that is `asked` to end a cancelled call, as async handlers are, goes on with it until it `gives_up`.
+    """
 
     fails: StartFailed | None = None
     held: asyncio.Event | None = None
     broken: bool = False
     dies_at_once: bool = False
+    asked: bool = False
     answer: Callable[[bytes], bytes] = field(default=lambda body: body)
 
 
@@ -114,6 +118,7 @@ class MemoryInstance:
         self.throttled = False
         self.calls: dict[int, Call] = {}
         self.on_exit: Callable[[Instance, Exit], None] | None = None
+        self.on_settled: Callable[[Instance], None] | None = None
         self._ids = count(1)
 
     @property
@@ -165,8 +170,17 @@ class MemoryInstance:
         call.sink.result(b"", behaviour.answer(call.body))
 
     def cancel(self, call_id: int) -> None:
+        assert self.application is not None
+        if self._driver.behaviours.get(self.application.function, Behaviour()).asked:
+            return
         if self.calls.pop(call_id, None) is not None:
             self.die("its client left")
+
+    def gives_up(self, call_id: int) -> None:
+        """A cancelled call ends at last."""
+        del self.calls[call_id]
+        if self.on_settled is not None:
+            self.on_settled(self)
 
     async def kill(self) -> None:
         if self.alive:

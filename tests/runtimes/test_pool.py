@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from clowdy.runtimes.api import Application, DriverUnavailable, Instance, StartFailed, StartReason
+from clowdy.runtimes.api import Application, Call, DriverUnavailable, FailureCode, Instance, StartFailed, StartReason
 from clowdy.runtimes.pool import Busy, Lease, NoMemory, Pool, Withdrawn
 from tests.runtimes.manual_clock import ManualClock, settle
 from tests.runtimes.memory_driver import MEBIBYTE, Behaviour, MemoryDriver, application, failing
@@ -47,6 +47,17 @@ async def waiting(pool: Pool, wanted: Application, number: int) -> list[asyncio.
 async def busy(pool: Pool, wanted: Application, number: int) -> list[Instance]:
     """`number` instances, all leased."""
     return [(await pool.acquire(wanted)).instance for _ in range(number)]
+
+
+class Nobody:
+    """A sink whose client has left."""
+
+    def log(self, text: bytes) -> None: ...
+    def result(self, head: bytes, body: bytes) -> None: ...
+    def head(self, head: bytes) -> None: ...
+    def piece(self, body: bytes) -> None: ...
+    def end(self) -> None: ...
+    def failed(self, code: FailureCode, text: str) -> None: ...
 
 
 async def test_a_version_without_an_instance_has_no_lease_at_once(pool: Pool) -> None:
@@ -370,3 +381,40 @@ async def test_closing_tells_those_who_wait_and_ends_every_instance(driver: Memo
 
 async def test_no_memory_comes_with_a_time_to_try_again() -> None:
     assert NoMemory("full").retry_after > 0
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+async def test_an_instance_whose_cancelled_call_has_not_ended_takes_no_other(
+    pool: Pool, driver: MemoryDriver, parallel: int
+) -> None:
+    driver.behaviours["hello"] = Behaviour(asked=True)
+    only = application(concurrency=1, parallel=parallel)
+    instance = (await pool.acquire(only)).instance
+    calls = [instance.call(Call(b"", b"", 20, Nobody()))]
+    for _ in range(parallel - 1):
+        assert pool.lease(only) is instance
+        calls.append(instance.call(Call(b"", b"", 20, Nobody())))
+    for call in calls:
+        instance.cancel(call)
+        pool.release(instance)
+
+    assert pool.lease(only) is None
+    (waiter,) = await waiting(pool, only, 1)
+    assert not waiter.done()
+    driver.serving("hello")[0].gives_up(calls[0])
+    await settle()
+    assert (await waiter).instance is instance
+    assert pool.lease(only) is None
+    pool.release(instance)
+
+
+async def test_an_instance_that_is_free_after_a_cancelled_call_takes_the_next(pool: Pool, driver: MemoryDriver) -> None:
+    driver.behaviours["hello"] = Behaviour(asked=True)
+    only = application(concurrency=1)
+    instance = (await pool.acquire(only)).instance
+    call = instance.call(Call(b"", b"", 20, Nobody()))
+    instance.cancel(call)
+    pool.release(instance)
+    driver.serving("hello")[0].gives_up(call)
+
+    assert pool.lease(only) is instance

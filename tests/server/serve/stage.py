@@ -70,6 +70,7 @@ class MemoryInstance:
         self.alive = True
         self.throttled = False
         self.on_exit = None
+        self.on_settled = None
         self.calls: dict[int, Call] = {}
         self.cancelled: list[int] = []
         self.credits: list[int] = []
