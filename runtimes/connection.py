@@ -205,16 +205,20 @@ class Connection(asyncio.Protocol):
         self._late = late
         self.end(FailureCode.TIMEOUT, "A call exceeded its time")
 
-    def cancel(self, number: int, *, ask: bool) -> None:
-        """Takes a call's sink away. With `ask` the runner is told and the call still counts until it ends."""
+    def cancel(self, number: int, *, ask: bool) -> bool:
+        """Takes a call's sink away; False when it ended before.
+
+        With `ask` the runner is told and the call still counts until it ends.
+        """
         pending = self._calls.get(number)
         if pending is None:
-            return
+            return False
         if ask:
             pending.sink = self._silence
             self.send(frames.CANCEL, number)
         else:
             del self._calls[number]
+        return True
 
     def log_all(self, text: bytes) -> None:
         """Gives every running call what was found printed after the runner's end."""

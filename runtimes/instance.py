@@ -120,8 +120,7 @@ class RunnerInstance:
         return self._connection.call(call)
 
     def cancel(self, call_id: int) -> None:
-        self._connection.cancel(call_id, ask=self._asks_to_cancel)
-        if not self._asks_to_cancel:
+        if self._connection.cancel(call_id, ask=self._asks_to_cancel) and not self._asks_to_cancel:
             self._connection.end(FailureCode.CRASHED, "The client of a call left, and its instance ended with it")
 
     async def greeted(self) -> str:
@@ -215,7 +214,7 @@ class RunnerInstance:
     async def _prepare(self, application: Application) -> None:
         try:
             await self._loop.run_in_executor(None, self._cell.fill, application)
-        except OSError as error:
+        except Exception as error:  # whatever reading a repository or writing a disk can raise
             raise StartFailed(StartReason.RUNTIME, f"The code could not be put in place: {error}") from error
         self._cell.watch_memory(self._on_memory_short)
 

@@ -20,7 +20,8 @@ _WORKER = Path(__file__).with_name("launch_worker.py")
 class Command:
     """What to start. `descriptors` become 3, 4, … of the program, `output` becomes 1 and 2.
 
-    `join` are files that take a process into a control group, `limits` pairs of `resource.RLIMIT_*` and value.
+    `join` are files that take a process into a control group, `limits` pairs of `resource.RLIMIT_*` and value. With a
+    `gate` all is prepared and the program is run once a byte can be read from there; the end of the file ends it.
     """
 
     argv: Sequence[str]
@@ -30,6 +31,7 @@ class Command:
     join: Sequence[str] = ()
     limits: Sequence[tuple[int, int]] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    gate: int | None = None
 
 
 class Process:
@@ -68,6 +70,7 @@ class Launcher:
         self._child: subprocess.Popen[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._processes: dict[str, Process] = {}
+        self._opening = asyncio.Lock()
         self._backlog: list[tuple[bytes, list[int]]] = []
 
     async def open(self) -> None:
@@ -91,6 +94,13 @@ class Launcher:
         self._socket = ours
         self._loop.add_reader(ours, self._readable)
 
+    async def reopen(self) -> None:
+        """Starts the resident process again if it ended."""
+        async with self._opening:
+            if not self.alive:
+                await self.close()
+                await self.open()
+
     @property
     def alive(self) -> bool:
         """Whether the resident process is there."""
@@ -110,8 +120,9 @@ class Launcher:
                 "join": list(command.join),
                 "limits": [list(pair) for pair in command.limits],
                 "env": dict(command.env),
+                "held": command.gate is not None,
             },
-            (*command.descriptors, command.output),
+            (*command.descriptors, *(() if command.gate is None else (command.gate,)), command.output),
         )
         return process
 

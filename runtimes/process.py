@@ -92,9 +92,8 @@ class ProcessDriver:
         assert self._found is not None
         if self._launcher is None:
             raise DriverUnavailable("the driver is closed")
-        if not self._launcher.alive:
-            await self._launcher.close()
-            await self._launcher.open()
+        launcher = self._launcher
+        await launcher.reopen()
         name = secrets.token_hex(6)
         folder = self._root / "instances" / name
         folder.mkdir()
@@ -103,7 +102,7 @@ class ProcessDriver:
         os.set_blocking(output, False)
         channel.setblocking(False)
         try:
-            process = self._launcher.start(
+            process = launcher.start(
                 name,
                 Command(
                     argv=runner_arguments(self._found, self._runner, 0),
@@ -124,7 +123,8 @@ class ProcessDriver:
         return instance
 
     async def close(self) -> None:
+        # First of all, so that nothing is started from now on.
+        launcher, self._launcher = self._launcher, None
         await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
-        if self._launcher is not None:
-            await self._launcher.close()
-            self._launcher = None
+        if launcher is not None:
+            await launcher.close()

@@ -73,14 +73,19 @@ def _exit_with(logs: Logs) -> Callable[[int], None]:
 
 
 def _preload_when_idle() -> None:
-    """Imports what most functions import, once it is clear that nobody waits for this instance."""
+    """Imports what most functions import, and meets each first time, once it is clear that nobody waits."""
     waiting = select.poll()
     waiting.register(_CHANNEL, select.POLLIN)
     if not waiting.poll(_PRELOAD_AFTER_MS):
         import json
         import traceback  # noqa: F401  (an error's first report should not wait for it)
 
-        json.loads("{}")
+        compile("json", "", "exec")
+        json.dumps(json.loads("{}"))
+        try:
+            __import__("_clowdy_nothing")  # the import system reads the standard library's folders
+        except ImportError:
+            pass
 
 
 def _load(logs: Logs, start: dict[str, Any], handler: list[str]) -> tuple[Function | None, bytes, dict[str, Any]]:

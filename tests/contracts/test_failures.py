@@ -302,6 +302,16 @@ async def test_an_instance_that_ends_with_a_call_is_not_alive_when_that_is_told(
     assert alive == [False]
 
 
+async def test_cancelling_a_call_that_ended_does_nothing(world: World) -> None:
+    instance = await world.serve("def handler(event): return 1")
+    sink = Sink()
+    number = instance.call(Call(request(), b"", 20, sink))
+    await sink.ended
+    instance.cancel(number)
+    assert instance.alive
+    assert (await ask(instance)).json == 1
+
+
 async def test_cancelling_an_async_call_leaves_the_others_alone(world: World) -> None:
     source = """
         import asyncio

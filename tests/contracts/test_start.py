@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from textwrap import dedent
 
 import pytest
 
 from clowdy.runtimes.api import DriverUnavailable, Exit, Handler, Instance, Kind, Ready, Shape, StartFailed, StartReason
 from clowdy.schema.manifest import HandlerType, Network
-from tests.contracts.world import FILE, PLAIN, World, application, ask, call, request
+from tests.contracts.world import FILE, PLAIN, TextCode, World, application, ask, call, request
 
 
 async def test_an_import_is_timed_and_what_it_printed_is_kept(world: World) -> None:
@@ -260,6 +261,18 @@ async def test_code_is_there_with_its_modes(world: World) -> None:
     files = {FILE: dedent(source), "run.sh": "#!/bin/sh\n"}
     instance = await world.serve(files, executable=("run.sh",))
     assert (await ask(instance)).json == [0o444, 0o555, 0o755]
+
+
+async def test_code_that_cannot_be_read_fails_the_start(world: World) -> None:
+    class Lost(TextCode):
+        def read(self, blob: str) -> bytes:
+            raise KeyError(blob)
+
+    instance = await world.driver.start(PLAIN)
+    with pytest.raises(StartFailed) as failed:
+        await instance.take(replace(application(""), code=Lost({FILE: f"x = {id(world)}"})), 5)
+    assert failed.value.reason is StartReason.RUNTIME
+    assert not instance.alive
 
 
 async def test_two_instances_share_nothing(world: World) -> None:

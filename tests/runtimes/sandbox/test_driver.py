@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clowdy.runtimes.api import DriverUnavailable, Promise
+from clowdy.runtimes.sandbox import SandboxDriver, driver
+
+
+async def test_without_bubblewrap_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.shutil, "which", lambda _: None)
+    with pytest.raises(DriverUnavailable, match=r"apt-get install bubblewrap.*--runtime process"):
+        await SandboxDriver(tmp_path, tmp_path).open()
+
+
+async def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DriverUnavailable, match="/nowhere/python is not there"):
+        await SandboxDriver(tmp_path, tmp_path, "/nowhere/python").open()
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("bwrap: No permissions to create new namespace, likely because", "forbids user namespaces"),
+        ("bwrap: setting up uid map: Permission denied", "forbids user namespaces"),
+        ("bwrap: Unknown option --disable-userns", "bubblewrap 0.8 or later"),
+        ("", "apt-get install --reinstall bubblewrap"),
+    ],
+)
+def test_what_bubblewrap_says_is_shown_with_its_cure(
+    said: str, cure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_RESTRICTED", tmp_path / "nothing")
+    text = driver._explain(said)
+    assert cure in text
+    assert "--runtime process" in text
+    assert said in text
+
+
+def test_the_apparmor_of_ubuntu_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restricted = tmp_path / "apparmor"
+    restricted.write_text("1\n")
+    monkeypatch.setattr(driver, "_RESTRICTED", restricted)
+    assert "AppArmor" in driver._explain("bwrap: setting up uid map: Permission denied")
+
+
+def test_missing_limits_are_said_in_one_line_with_the_cure(tmp_path: Path) -> None:
+    notice = SandboxDriver(tmp_path, tmp_path, use_groups=False).notice
+    assert notice is not None
+    assert "\n" not in notice
+    assert "systemd-run --user --scope -p Delegate=yes make run" in notice
+    assert "watched every 100 ms" in notice
+
+
+def test_without_groups_memory_is_watched_and_not_limited(tmp_path: Path) -> None:
+    promises = SandboxDriver(tmp_path, tmp_path, use_groups=False).promises
+    assert Promise.MEMORY_WATCHED in promises
+    assert Promise.PROCESSES in promises
+    assert not promises & {Promise.MEMORY, Promise.CPU}
