@@ -21,7 +21,6 @@ from clowdy.schema.manifest import CheckSpec
 from clowdy.server import runtime
 from clowdy.server.config import Config
 from clowdy.server.git.hook_files import write_hooks
-from clowdy.server.git.hook_socket import HookSocket, socket_path
 from clowdy.server.git.maintenance import sweep
 from clowdy.server.git.repos import Repositories
 from clowdy.server.git.selftest import self_test
@@ -180,10 +179,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             clock=time.time,
         )
         releases = Releases(context, config.reserved_names)
-        hooks = HookSocket(socket_path(config.data_dir), releases.pushes.pre_receive, releases.pushes.proc_receive)
-        await hooks.open()
-        stack.push_async_callback(hooks.close)
-        wire = GitWire(settings, hooks, repositories.empty())
+        wire = GitWire(settings, releases.pushes.pre_receive, releases.pushes.proc_receive, repositories.empty())
         stack.push_async_callback(wire.close)
         await self_test(wire, config.data_dir / "scratch")
         await runtime.note_change(config, driver, pool.unavailable is None)

@@ -1,4 +1,4 @@
-"""The refs that a client is told of before it pushes or fetches. Pure.
+"""The refs that a client is told of before it pushes. Pure.
 
 A push sees `live` with the null id: its client then believes that it creates the branch and sends any commit or tag,
 forwards or backwards, without force. The server's own refs are left out.
@@ -6,14 +6,14 @@ forwards or backwards, without force. The server's own refs are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from clowdy.server.errors import GitError
 from clowdy.server.git.pkt import FLUSH, pkt, split
 
-LIVE = b"refs/heads/live"
-HIDDEN = b"refs/clowdy/"
-_NULL = b"0" * 40
+LIVE = "refs/heads/live"
+HIDDEN = "refs/clowdy/"
+_NULL = "0" * 40
 
 
 def preamble(service: str) -> bytes:
@@ -21,28 +21,24 @@ def preamble(service: str) -> bytes:
     return pkt(b"# service=" + service.encode() + b"\n") + FLUSH
 
 
-def for_pushes(advertised: bytes) -> bytes:
-    """Git's own advertisement of receive-pack, as pushes shall see it; raises GitError for anything else."""
+def capabilities_of(advertised: bytes) -> bytes:
+    """What git says that it can, from its own advertisement of receive-pack; raises GitError for anything else."""
     try:
-        lines = [line for line in split(advertised) if line is not None]
+        first = next(split(advertised), None)
     except ValueError as error:
         raise GitError(f"git's advertisement is broken: {error}") from None
-    answer = bytearray()
-    if lines and lines[0].startswith(b"version "):
-        answer += pkt(lines.pop(0))
-    if not lines or b"\0" not in lines[0]:
+    _, found, capabilities = (first or b"").partition(b"\0")
+    if not found:
         raise GitError("git's advertisement has no capabilities")
-    first, _, capabilities = lines[0].partition(b"\0")
-    shown = list(_shown([first, *lines[1:]])) or [_NULL + b" capabilities^{}"]
-    answer += pkt(shown[0] + b"\0" + capabilities)
-    for line in shown[1:]:
-        answer += pkt(line + b"\n")
-    return bytes(answer + FLUSH)
+    return capabilities
 
 
-def _shown(lines: Iterable[bytes]) -> Iterable[bytes]:
-    for line in lines:
-        oid, _, name = line.removesuffix(b"\n").partition(b" ")
-        if name.startswith(HIDDEN):
-            continue
-        yield (_NULL if name == LIVE else oid) + b" " + name
+def for_pushes(refs: Mapping[str, str], capabilities: bytes) -> bytes:
+    """The advertisement of receive-pack: `refs` by name, and what git says that it can."""
+    shown = [
+        f"{_NULL if name == LIVE else oid} {name}".encode("utf-8", "surrogateescape")
+        for name, oid in sorted(refs.items())
+        if not name.startswith(HIDDEN)
+    ] or [f"{_NULL} capabilities^{{}}".encode()]
+    first, *rest = shown
+    return pkt(first + b"\0" + capabilities) + b"".join(pkt(line + b"\n") for line in rest) + FLUSH

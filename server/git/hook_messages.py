@@ -1,13 +1,14 @@
 """What hooks and server say to each other, as bytes and as values. Pure.
 
-A hook sends one message of length-prefixed fields. The server answers with parts, each a letter, four bytes of
-length and content: `>` is text for the pusher, the last one is `=` with what the hook gives to git: an exit status
-from pre-receive, pkt-lines from proc-receive.
+Pre-receive sends lines up to an empty one: its name, where git keeps the objects apart, and git's ref lines. It gets
+lines of text and at last `accepted` or `refused`. Proc-receive sends its name and then what git says to it, and gets
+what git shall hear. A ref name cannot pose as another line: git asks proc-receive with whole names, and one that was
+not reported so refuses the push.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clowdy.schema.text import printable
@@ -15,6 +16,7 @@ from clowdy.server.git.pkt import FLUSH, pkt, split
 
 NULL = "0" * 40
 REASON_LENGTH = 200
+PROC_RECEIVE = b"proc-receive\n"
 
 Line = tuple[str, str, str]
 
@@ -30,7 +32,6 @@ class PreReceive:
     cwd: str
     refs: tuple[Line, ...]
     object_directory: str
-    alternates: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +65,16 @@ class Verdict:
     moves: tuple[Move, ...] = ()
 
 
-def parse_fields(message: bytes) -> list[bytes]:
-    """The fields of a hook's message; raises ValueError for anything but whole ones."""
-    fields: list[bytes] = []
-    at = 0
-    while at < len(message):
-        length = int.from_bytes(message[at : at + 4], "big")
-        at += 4 + length
-        if at > len(message):
-            raise ValueError("a field of a hook's message is cut")
-        fields.append(message[at - length : at])
-    return fields
-
-
-def parse_pre_receive(fields: Sequence[bytes]) -> PreReceive:
+def parse_pre_receive(push_id: str, cwd: str, message: bytes) -> PreReceive:
     """The report of pre-receive; raises ValueError."""
-    push_id, cwd, directory, alternates, lines = (_text(field) for field in fields)
-    if lines and not lines.endswith("\n"):
-        raise ValueError("the ref lines are cut")
-    return PreReceive(
-        push_id=push_id,
-        cwd=cwd,
-        refs=tuple(_line(line) for line in lines.split("\n")[:-1]),
-        object_directory=directory,
-        alternates=tuple(part for part in alternates.split(":") if part),
-    )
+    name, objects, *lines = _text(message.removesuffix(b"\n\n")).split("\n")
+    if name != "pre-receive" or not objects.startswith("objects "):
+        raise ValueError("a hook did not say what it was expected to")
+    return PreReceive(push_id, cwd, tuple(_line(line) for line in lines), objects.removeprefix("objects "))
 
 
-def parse_proc_receive(fields: Sequence[bytes]) -> ProcReceive:
-    """The request of proc-receive; raises ValueError. Its last field is git's own bytes."""
-    push_id, cwd, talk = fields
+def parse_proc_receive(push_id: str, cwd: str, talk: bytes) -> ProcReceive:
+    """What git asks of proc-receive, from its own bytes; raises ValueError."""
     sections: list[list[bytes]] = [[]]
     for line in split(talk):
         if line is None:
@@ -110,8 +91,8 @@ def parse_proc_receive(fields: Sequence[bytes]) -> ProcReceive:
         raise ValueError("push options were not sent as agreed")
     options = sections[2] if len(sections) == 3 else []
     return ProcReceive(
-        push_id=_text(push_id),
-        cwd=_text(cwd),
+        push_id=push_id,
+        cwd=cwd,
         refs=tuple(_line(_text(line).removesuffix("\n")) for line in sections[1]),
         options=tuple(_text(option).removesuffix("\n") for option in options),
         atomic=b"atomic" in agreed,

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from clowdy.server.git.environment import clean_environment
-from clowdy.server.git.process import ProcessLimits, run
+from clowdy.server.git.process import ProcessLimits, dying_with_us, run
 from clowdy.server.git.repos import Repository
 
 PRUNE = "14.days.ago"
@@ -45,7 +45,7 @@ async def maintain(repository: Repository) -> None:
     )
     limits = ProcessLimits(memory_bytes=settings.memory_bytes)
     command = [settings.git, "gc", "--quiet", f"--prune={PRUNE}"]
-    await run(settings.setpriv, command, environment, limits=limits)
+    await run(dying_with_us(settings.setpriv, command), environment, limits=limits)
     repository.close()
 
 

@@ -1,7 +1,7 @@
 """Git's processes as the event loop sees them.
 
-They are started with `subprocess.Popen` (a vfork; the event loops' own starters copy the server's page tables, which
-costs milliseconds) and from the main thread, since the parent-death signal comes when the starting thread ends.
+They are started with `subprocess.Popen` (a vfork; uvloop's own starter copies the server's page tables, which costs
+milliseconds) and from the main thread, since the parent-death signal comes when the starting thread ends.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Self
 
 from clowdy.server.errors import GitError
+from clowdy.server.git.pipes import PipeReader, PipeWriter
 
-PIECE = 65536
 STDERR_KEPT = 4096
 END_SECONDS = 2.0
 
@@ -35,35 +35,31 @@ class ProcessLimits:
 
 
 class Child:
-    """One process with pipes, in a process group of its own. It dies with the server."""
+    """One process with pipes, in a process group of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         self._process = process
-        self._loop = asyncio.get_running_loop()
-        self._stdin: int | None = os.dup(process.stdin.fileno())
-        self._stdout: int | None = os.dup(process.stdout.fileno())
-        self._stderr: int | None = os.dup(process.stderr.fileno())
+        self._input = PipeWriter(os.dup(process.stdin.fileno()))
+        self._output = PipeReader(os.dup(process.stdout.fileno()))
+        self._stderr = PipeReader(os.dup(process.stderr.fileno()))
         for pipe in (process.stdin, process.stdout, process.stderr):
             pipe.close()
-        for descriptor in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(descriptor, False)
         self._errors = bytearray()
-        self._loop.add_reader(self._stderr, self._read_errors)
+        self._listening = asyncio.create_task(self._read_errors())
 
     @classmethod
     def start(
         cls,
-        setpriv: str,
         arguments: Sequence[str],
         environment: Mapping[str, str],
         *,
         limits: ProcessLimits | None = None,
         pass_fds: Sequence[int] = (),
     ) -> Self:
-        """Starts it; it reads nothing before its limits are set, as long as it begins by reading its input."""
+        """Starts it; its limits hold before it reads anything, as long as it begins by reading its input."""
         process = subprocess.Popen(
-            [setpriv, "--pdeathsig", "KILL", "--", *arguments],
+            arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -84,14 +80,12 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends what is left of it and closes its pipes."""
-        self.close_input()
-        descriptor, self._stdout = self._stdout, None
-        self._close(descriptor)
-        ending = asyncio.ensure_future(self._end())
+        self._input.close()
+        self._output.close()
         try:
-            await asyncio.shield(ending)
+            await asyncio.shield(asyncio.ensure_future(self._end()))
         finally:
-            self._close_errors()
+            self._stderr.close()
 
     @property
     def errors(self) -> str:
@@ -100,45 +94,34 @@ class Child:
 
     async def write(self, data: bytes) -> bool:
         """Whether all of `data` was taken: False when it no longer reads."""
-        view = memoryview(data)
-        while view:
-            if self._stdin is None:
-                return False
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                await self._ready(self._stdin, writing=True)
-            except BrokenPipeError:
-                return False
-        return True
+        return await self._input.write(data)
 
     def close_input(self) -> None:
         """Tells it that nothing more comes."""
-        descriptor, self._stdin = self._stdin, None
-        self._close(descriptor)
+        self._input.close()
 
     async def read(self) -> bytes:
         """The next piece of its output, b"" at the end."""
-        while self._stdout is not None:
-            try:
-                return os.read(self._stdout, PIECE)
-            except BlockingIOError:
-                await self._ready(self._stdout, writing=False)
-        return b""
+        return await self._output.read()
 
     async def wait(self) -> int:
-        """Its exit status, when it has ended."""
+        """Its exit status, when it has ended and its last words are in."""
+        await self._exit()
+        await asyncio.wait([self._listening], timeout=END_SECONDS)
+        return self._process.returncode
+
+    async def _exit(self) -> None:
         while self._process.poll() is None:
             try:
-                descriptor = os.pidfd_open(self._process.pid)
+                descriptor = PipeReader(os.pidfd_open(self._process.pid))
             except OSError:
-                # A sandboxed kernel without it: a thread waits.
-                return await asyncio.to_thread(self._process.wait)
+                # A kernel without it: a thread waits.
+                await asyncio.to_thread(self._process.wait)
+                return
             try:
-                await self._ready(descriptor, writing=False)
+                await descriptor.readable()
             finally:
-                os.close(descriptor)
-        return self._process.returncode
+                descriptor.close()
 
     async def _end(self) -> None:
         # Asked first, so that git takes its temporary files with it.
@@ -151,50 +134,19 @@ class Child:
                 pass
             try:
                 async with asyncio.timeout(END_SECONDS):
-                    await self.wait()
+                    await self._exit()
             except TimeoutError:
                 continue
 
-    def _read_errors(self) -> None:
-        if self._stderr is None:
-            return
-        try:
-            piece = os.read(self._stderr, PIECE)
-        except BlockingIOError:
-            return
-        if not piece:
-            self._close_errors()
-            return
-        self._errors += piece
-        del self._errors[:-STDERR_KEPT]
-
-    def _close_errors(self) -> None:
-        descriptor, self._stderr = self._stderr, None
-        self._close(descriptor)
-
-    async def _ready(self, descriptor: int, *, writing: bool) -> None:
-        ready = self._loop.create_future()
-        add, remove = (
-            (self._loop.add_writer, self._loop.remove_writer)
-            if writing
-            else (self._loop.add_reader, self._loop.remove_reader)
-        )
-        add(descriptor, _settle, ready)
-        try:
-            await ready
-        finally:
-            remove(descriptor)
-
-    def _close(self, descriptor: int | None) -> None:
-        if descriptor is not None:
-            self._loop.remove_reader(descriptor)
-            self._loop.remove_writer(descriptor)
-            os.close(descriptor)
+    async def _read_errors(self) -> None:
+        while piece := await self._stderr.read():
+            self._errors += piece
+            del self._errors[:-STDERR_KEPT]
 
 
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+def dying_with_us(setpriv: str, arguments: Sequence[str]) -> list[str]:
+    """A command whose process is killed when the thread that starts it ends, however that ends."""
+    return [setpriv, "--pdeathsig", "KILL", "--", *arguments]
 
 
 def _limit(pid: int, limits: ProcessLimits) -> None:
@@ -208,7 +160,6 @@ def _limit(pid: int, limits: ProcessLimits) -> None:
 
 
 async def run(
-    setpriv: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
     *,
@@ -218,7 +169,7 @@ async def run(
     most: int = 16 * 1024 * 1024,
 ) -> bytes:
     """What a process wrote; raises GitError with its words when it fails or writes more than `most` bytes."""
-    child = Child.start(setpriv, arguments, environment, limits=limits, pass_fds=pass_fds)
+    child = Child.start(arguments, environment, limits=limits, pass_fds=pass_fds)
     async with child:
         await child.write(data)
         child.close_input()

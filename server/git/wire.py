@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from clowdy.server.errors import Unavailable
-from clowdy.server.git.advertisement import for_pushes, preamble
+from clowdy.server.git.advertisement import capabilities_of, for_pushes, preamble
 from clowdy.server.git.body import Body
 from clowdy.server.git.environment import clean_environment
-from clowdy.server.git.hook_socket import HookSocket, OnPreReceive, OnProcReceive
+from clowdy.server.git.hooks import HookTalk, OnPreReceive, OnProcReceive, answering
 from clowdy.server.git.pkt import side_band
-from clowdy.server.git.process import Child, ProcessLimits, run
+from clowdy.server.git.process import Child, ProcessLimits, dying_with_us, run
+from clowdy.server.git.refs import read_refs
 from clowdy.server.git.settings import MEBIBYTE, GitSettings, shown_size
 
 log = logging.getLogger(__name__)
@@ -75,11 +76,14 @@ class Client(Protocol):
 class GitWire:
     """Advertisements, fetches and pushes of any repository, with a bound on how many run at once."""
 
-    def __init__(self, settings: GitSettings, hooks: HookSocket, empty: Path) -> None:
+    def __init__(
+        self, settings: GitSettings, on_pre_receive: OnPreReceive, on_proc_receive: OnProcReceive, empty: Path
+    ) -> None:
         """`empty` is an empty repository, shown where a project can be made by a push."""
         self._settings = settings
-        self._hooks = hooks
+        self._handlers = (on_pre_receive, on_proc_receive)
         self._empty = empty
+        self._capabilities: bytes | None = None
         self._fetches = asyncio.Semaphore(settings.fetches)
         self._pushes = asyncio.Semaphore(settings.pushes)
         self._running: set[asyncio.Task[None]] = set()
@@ -87,23 +91,32 @@ class GitWire:
 
     async def advertise(self, service: Service, repository: Path | None, git_protocol: str | None = None) -> bytes:
         """The answer to `info/refs`; for None that of an empty repository. A push sees `live` as not there yet."""
+        if service is Service.FETCH:
+            output = await self._advertised(service, repository or self._empty, git_protocol)
+            # Version 2 begins with its capabilities; only the older two have the service's name in front.
+            return output if git_protocol == "version=2" else preamble(service) + output
+        if self._capabilities is None:
+            self._capabilities = capabilities_of(await self._advertised(service, self._empty, None))
+        refs = await asyncio.to_thread(read_refs, repository, "refs/") if repository is not None else {}
+        return preamble(service) + for_pushes(refs, self._capabilities)
+
+    async def _advertised(self, service: Service, repository: Path, git_protocol: str | None) -> bytes:
         async with _place(self._fetches):
-            output = await run(
-                self._settings.setpriv,
-                self._command(service, repository or self._empty, "--http-backend-info-refs"),
+            return await run(
+                self._command(service, repository, "--http-backend-info-refs"),
                 self._environment(service, git_protocol),
                 limits=self._limits,
                 most=ADVERTISED_BYTES,
             )
-        if service is Service.PUSH:
-            return preamble(service) + for_pushes(output)
-        # Version 2 begins with its capabilities; only the older two have the service's name in front.
-        return output if git_protocol == "version=2" else preamble(service) + output
 
     async def fetch(self, repository: Path, body: Body, client: Client, git_protocol: str | None = None) -> None:
         """Answers one fetch; git ends when the client is gone or takes nothing for long, which raises."""
         async with _place(self._fetches):
-            child = self._start(Service.FETCH, repository, self._environment(Service.FETCH, git_protocol))
+            child = Child.start(
+                self._command(Service.FETCH, repository),
+                self._environment(Service.FETCH, git_protocol),
+                limits=self._limits,
+            )
             async with child:
                 feeding = asyncio.create_task(_feed_fetch(child, body))
                 try:
@@ -128,22 +141,19 @@ class GitWire:
     ) -> None:
         """Answers one push, and returns when git has ended.
 
-        `handlers` judge it in place of the hook socket's own; `closing` is awaited when all is over, however it ended.
+        `handlers` judge it in place of the wire's own; `closing` is awaited when all is over, however it ended.
         A caller that is cancelled, or a client that leaves, changes nothing once the body is in. Raises Unavailable
         when too many pushes run, ConnectionError or TimeoutError when the client was lost before.
         """
         push = _Push(self._settings, client)
-        environment = self._environment(
-            Service.PUSH, git_protocol, CLOWDY_PUSH_ID=push_id, CLOWDY_SOCKET=str(self._hooks.path)
-        )
 
         async def whole() -> None:
             try:
                 async with _place(self._pushes):
-                    with self._hooks.admit(push_id, handlers):
-                        child = self._start(Service.PUSH, repository, environment)
-                        async with child:
-                            await push.run(child, body)
+                    talk = HookTalk(push_id, repository, *(handlers or self._handlers))
+                    child = self._start_push(repository, git_protocol, talk)
+                    async with answering(talk), child:
+                        await push.run(child, body)
             finally:
                 if closing is not None:
                     await closing()
@@ -170,12 +180,20 @@ class GitWire:
     def _limits(self) -> ProcessLimits:
         return ProcessLimits(memory_bytes=self._settings.memory_bytes)
 
-    def _start(self, service: Service, repository: Path, environment: dict[str, str]) -> Child:
-        limits = self._limits
-        if service is Service.PUSH:
-            # A pack of a few bytes can ask for hours of unpacking.
-            limits = ProcessLimits(self._settings.memory_bytes, self._settings.cpu_seconds)
-        return Child.start(self._settings.setpriv, self._command(service, repository), environment, limits=limits)
+    def _start_push(self, repository: Path, git_protocol: str | None, talk: HookTalk) -> Child:
+        try:
+            return Child.start(
+                dying_with_us(self._settings.setpriv, self._command(Service.PUSH, repository)),
+                self._environment(Service.PUSH, git_protocol, **talk.environment),
+                # A pack of a few bytes can ask for hours of unpacking.
+                limits=ProcessLimits(self._settings.memory_bytes, self._settings.cpu_seconds),
+                pass_fds=talk.descriptors,
+            )
+        except BaseException:
+            talk.close()
+            raise
+        finally:
+            talk.started()
 
     def _command(self, service: Service, repository: Path, *options: str) -> list[str]:
         command = service.value.removeprefix("git-")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from clowdy.hooks.report import Reporter
 from clowdy.server.errors import Invalid, NotFound
 from clowdy.server.git.hook_messages import PreReceive, ProcReceive, Verdict
-from clowdy.server.git.hook_socket import Say
+from clowdy.server.git.hooks import Say
 from clowdy.server.git.quarantine import judge as judge_quarantine
 from clowdy.server.git.repos import Repository
 from clowdy.server.ids import new_id

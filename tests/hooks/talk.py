@@ -2,73 +2,74 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from clowdy.server.git.hook_files import write_hooks
+
+
+class Pipes(NamedTuple):
+    """The server's ends."""
+
+    heard: int
+    answer: int
+    text: int
+
+    def until(self, end: bytes) -> bytes:
+        """What the hook says up to `end`."""
+        said = b""
+        while not said.endswith(end):
+            piece = os.read(self.heard, 1)
+            if not piece:
+                return said
+            said += piece
+        return said
 
 
 def run_hook(
     folder: Path,
     name: str,
     data: bytes,
-    answer: Callable[[bytes, list[bytes], socket.socket], None] | None,
+    answer: Callable[[Pipes], None],
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """The hook's end; `answer` gets its kind and fields on the accepted connection, None means nobody listens."""
+    """The hook's end; when `answer` returns, the server is gone."""
     write_hooks(folder / "hooks")
-    path = folder / "s"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.settimeout(10)
-    thread = None
-    if answer is not None:
-        listener.bind(str(path))
-        listener.listen()
-        thread = threading.Thread(target=_serve, args=(listener, answer))
-        thread.start()
-    try:
-        return subprocess.run(
-            [str(folder / "hooks" / name)],
-            input=data,
-            capture_output=True,
-            cwd=folder,
-            env={"CLOWDY_PUSH_ID": "abc", "CLOWDY_SOCKET": str(path), **(environment or {})},
-            timeout=20,
-            check=False,
-        )
-    finally:
-        if thread is not None:
-            thread.join()
-        listener.close()
+    heard, to_server = os.pipe()
+    to_hook, answering = os.pipe()
+    to_pusher, text = os.pipe()
+    pipes = Pipes(heard, answering, text)
 
+    def serve() -> None:
+        try:
+            answer(pipes)
+        finally:
+            for end in pipes:
+                os.close(end)
 
-def _serve(listener: socket.socket, answer: Callable[[bytes, list[bytes], socket.socket], None]) -> None:
-    connection, _ = listener.accept()
-    with connection, connection.makefile("rb") as stream:
-        kind = stream.read(1)
-        message = stream.read(int.from_bytes(stream.read(4), "big"))
-        fields = []
-        while message:
-            length = int.from_bytes(message[:4], "big")
-            fields.append(message[4 : 4 + length])
-            message = message[4 + length :]
-        answer(kind, fields, connection)
-
-
-def part(letter: bytes, content: bytes) -> bytes:
-    return letter + len(content).to_bytes(4, "big") + content
-
-
-def imports_of(script: Path) -> set[str]:
-    """The modules that a script pulls in beyond what the bare interpreter has."""
-    show = "import sys; print(*sorted(sys.modules))"
-    bare = subprocess.run([sys.executable, "-IS", "-c", show], capture_output=True, check=True).stdout.split()
-    text = script.read_text().replace('if __name__ == "__main__":', "if True:").replace("sys.exit(", "(")
-    full = subprocess.run(
-        [sys.executable, "-IS", "-c", f"{text}\n{show}"], input=b"", capture_output=True, check=True
-    ).stdout.split()
-    return {module.decode() for module in set(full) - set(bare)}
+    hook = subprocess.Popen(
+        [str(folder / "hooks" / name)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        pass_fds=(to_server, to_hook, to_pusher),
+        env={
+            "PATH": os.environ["PATH"],
+            "CLOWDY_TO_SERVER": f"/proc/self/fd/{to_server}",
+            "CLOWDY_TO_HOOK": f"/proc/self/fd/{to_hook}",
+            "CLOWDY_TO_PUSHER": f"/proc/self/fd/{to_pusher}",
+            **(environment or {}),
+        },
+    )
+    for end in (to_server, to_hook, to_pusher):
+        os.close(end)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    output, errors = hook.communicate(data, timeout=20)
+    thread.join()
+    return subprocess.CompletedProcess([], hook.returncode, output, errors)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from clowdy.server.errors import ClowdyError, NotAuthenticated, NotFound
+from clowdy.schema.names import is_project
+from clowdy.server.errors import ClowdyError, Invalid, NotAuthenticated, NotFound
 from clowdy.server.git.hook_files import write_hooks
 from clowdy.server.git.hook_messages import NULL, Move, PreReceive, ProcReceive, Verdict
-from clowdy.server.git.hook_socket import HookSocket, Say
+from clowdy.server.git.hooks import Say
 from clowdy.server.git.quarantine import judge
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repositories, Repository, make_bare
@@ -49,14 +50,12 @@ class Remote:
         self.scope = Scope.ADMIN
         self.speak: Callable[[Say, ProcReceive], object] | None = None
         self.refusals: dict[str, str] = {}
-        self.hooks = HookSocket(folder / "hooks.sock", self.pre_receive, self.proc_receive)
         self.port = 0
 
     async def open(self) -> None:
         write_hooks(self.settings.hooks)
-        await self.hooks.open()
         make_bare(self.folder / "empty.git")
-        self.wire = GitWire(self.settings, self.hooks, self.folder / "empty.git")
+        self.wire = GitWire(self.settings, self.pre_receive, self.proc_receive, self.folder / "empty.git")
         endpoint = GitEndpoint(
             self.wire,
             authenticate=self.authenticate,
@@ -75,7 +74,6 @@ class Remote:
     async def close(self) -> None:
         await self.runner.cleanup()
         await self.wire.close(0.1)
-        await self.hooks.close()
 
     def url(self, project: str = "shop", token: str = "secret") -> str:
         return f"http://ana:{token}@127.0.0.1:{self.port}/git/{project}.git"
@@ -89,6 +87,8 @@ class Remote:
         return Principal("ana", self.scope, None, "0123456789ab")
 
     async def locate(self, principal: Principal, project: str, service: Service) -> Located:
+        if not is_project(project):
+            raise Invalid("not a name")
         project_id = self.projects.get(project)
         if project_id is None:
             if service is Service.PUSH and principal.scope is Scope.ADMIN:
@@ -162,13 +162,13 @@ class Client:
         await client.git("init", "-q", "-b", "main")
         return client
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: str, piped: bool = False) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             "git",
             *arguments,
             cwd=self.folder,
             start_new_session=True,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={
@@ -182,8 +182,8 @@ class Client:
         )
 
     async def git(self, *arguments: str, data: bytes = b"", code: int | None = 0) -> Said:
-        process = await self.start(*arguments)
-        output, _ = await process.communicate(data)
+        process = await self.start(*arguments, piped=bool(data))
+        output, _ = await process.communicate(data or None)
         assert process.returncode is not None
         said = Said(process.returncode, output.decode(errors="replace"))
         assert code is None or said.code == code, said

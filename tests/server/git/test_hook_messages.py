@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from clowdy.server.errors import GitError
-from clowdy.server.git.advertisement import for_pushes, preamble
+from clowdy.server.git.advertisement import capabilities_of, for_pushes, preamble
 from clowdy.server.git.hook_messages import (
     NULL,
     Move,
     ProcReceive,
     Verdict,
-    parse_fields,
     parse_pre_receive,
     parse_proc_receive,
     report,
@@ -74,7 +73,7 @@ def test_what_proc_receive_hands_over() -> None:
     talk = pkt(b"version=1\0push-options atomic\n") + FLUSH
     talk += pkt(f"{OLD} {NEW} {MAIN}".encode()) + pkt(f"{NULL} {NEW} refs/tags/a b\n".encode()) + FLUSH
     talk += pkt(b"plan") + pkt(b"a=b; c") + FLUSH
-    assert parse_proc_receive([b"id", b"/cwd", talk]) == ProcReceive(
+    assert parse_proc_receive("id", "/cwd", talk) == ProcReceive(
         "id", "/cwd", ((OLD, NEW, MAIN), (NULL, NEW, "refs/tags/a b")), ("plan", "a=b; c"), True
     )
 
@@ -96,52 +95,40 @@ def test_what_proc_receive_hands_over() -> None:
 )
 def test_anything_else_is_refused(talk: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parse_proc_receive([b"id", b"/cwd", talk])
+        parse_proc_receive("id", "/cwd", talk)
 
 
 def test_what_pre_receive_reports() -> None:
     line = f"{OLD} {NEW} {MAIN}\n".encode()
-    parsed = parse_pre_receive([b"id", b"/cwd", b"/q", b"/a:/b", line + line])
+    parsed = parse_pre_receive("id", "/cwd", b"pre-receive\nobjects /q uarantine\n" + line + line + b"\n")
     assert parsed.refs == ((OLD, NEW, MAIN), (OLD, NEW, MAIN))
-    assert parsed.alternates == ("/a", "/b")
-    for wrong in (line[:-1], b"x\n", b"\n"):
-        with pytest.raises(ValueError, match="cut"):
-            parse_pre_receive([b"id", b"/cwd", b"/q", b"", wrong])
-    with pytest.raises(ValueError, match=r"."):
-        parse_pre_receive([b"id"])
-
-
-def test_fields_are_whole_or_refused() -> None:
-    assert parse_fields(b"\0\0\0\x01a\0\0\0\0") == [b"a", b""]
-    for cut in (b"\0\0\0\x02a", b"\0\0", b"\xff\xff\xff\xffa"):
-        with pytest.raises(ValueError, match="cut"):
-            parse_fields(cut)
-
-
-def advertised(*refs: str) -> bytes:
-    first, *rest = refs
-    return pkt(f"{first}\0report-status atomic\n".encode()) + b"".join(pkt(f"{ref}\n".encode()) for ref in rest) + FLUSH
+    assert parsed.object_directory == "/q uarantine"
+    assert parse_pre_receive("id", "/cwd", b"pre-receive\nobjects \n" + line + b"\n").object_directory == ""
+    for wrong in (b"\n\n", b"proc-receive\nobjects /q\n\n", b"pre-receive\n\n", b"pre-receive\nobjects \nx\n\n"):
+        with pytest.raises(ValueError, match=r"."):
+            parse_pre_receive("id", "/cwd", wrong)
 
 
 def test_live_is_shown_as_not_there_and_internal_refs_not_at_all() -> None:
-    shown = lines(for_pushes(advertised(f"{OLD} refs/clowdy/live", f"{OLD} {LIVE}", f"{NEW} {MAIN}")))
+    shown = lines(for_pushes({MAIN: NEW, LIVE: OLD, "refs/clowdy/live": OLD}, b"report-status atomic\n"))
     assert shown == [
         f"{NULL} {LIVE}\0report-status atomic\n".encode(),
         f"{NEW} {MAIN}\n".encode(),
         None,
     ]
-    hidden = lines(for_pushes(advertised(f"{OLD} refs/clowdy/live")))
-    assert hidden == [f"{NULL} capabilities^{{}}\0report-status atomic\n".encode(), None]
-    empty = advertised(f"{NULL} capabilities^{{}}")
-    assert for_pushes(empty) == empty
-    with_version = pkt(b"version 1\n") + advertised(f"{NEW} {MAIN}")
-    assert for_pushes(with_version) == with_version
+    nothing = [f"{NULL} capabilities^{{}}\0report-status\n".encode(), None]
+    assert lines(for_pushes({"refs/clowdy/live": OLD}, b"report-status\n")) == nothing
+    assert lines(for_pushes({}, b"report-status\n")) == nothing
+
+
+def test_capabilities_are_git_s_own() -> None:
+    assert capabilities_of(pkt(b"0 capabilities^{}\0a b=c\n") + FLUSH) == b"a b=c\n"
 
 
 @pytest.mark.parametrize("said", [b"", FLUSH, pkt(b"no capabilities") + FLUSH, b"fatal: x"])
 def test_a_broken_advertisement_is_git_s_error(said: bytes) -> None:
     with pytest.raises(GitError):
-        for_pushes(said)
+        capabilities_of(said)
 
 
 def test_the_preamble_has_the_length_that_git_wants() -> None:

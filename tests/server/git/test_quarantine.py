@@ -222,21 +222,21 @@ async def test_a_tree_that_is_already_here_is_judged_again_by_its_limits(
     files = repository.write_commit({f"{number:03d}": b"x" for number in range(20)}, [], "m", "ana", 0.0)
     narrow = replace(repository.settings, limits=replace(repository.settings.limits, files=10))
     repository.settings = narrow
-    push = PreReceive("p", str(repository.path), ((NULL, files, MAIN),), "", ())
+    push = PreReceive("p", str(repository.path), ((NULL, files, MAIN),), "")
     assert judge(repository, push) == [f"{MAIN}: the tree has more than 10 files"]
 
 
 def test_objects_outside_of_the_repository_are_not_judged(repositories: Repositories, repository: Repository) -> None:
     for folder in ("/tmp", str(repository.path / "objects"), str(repository.path / "objects" / ".." / "tmp_objdir-x")):
-        push = PreReceive("p", str(repository.path), ((NULL, "ab" * 20, MAIN),), folder, ())
+        push = PreReceive("p", str(repository.path), ((NULL, "ab" * 20, MAIN),), folder)
         assert judge(repository, push) == ["the push cannot be judged: its objects are not where git keeps them"]
 
 
 def test_a_push_with_a_broken_tip_is_refused(repository: Repository) -> None:
-    push = PreReceive("p", str(repository.path), ((NULL, "ab" * 20, MAIN),), "", ())
+    push = PreReceive("p", str(repository.path), ((NULL, "ab" * 20, MAIN),), "")
     assert judge(repository, push) == [f"object {'ab' * 20} is not in this repository"]
 
 
 def test_too_many_refs(repository: Repository, settings: GitSettings, tmp_path: Path) -> None:
     refs = tuple((NULL, "ab" * 20, f"refs/heads/{number}") for number in range(settings.limits.refs + 1))
-    assert judge(repository, PreReceive("p", ".", refs, "", ())) == ["the push has more than 5,000 refs"]
+    assert judge(repository, PreReceive("p", ".", refs, "")) == ["the push has more than 5,000 refs"]

@@ -14,7 +14,7 @@ import pytest
 import yarl
 
 from clowdy.server.git.hook_messages import NULL, ProcReceive
-from clowdy.server.git.hook_socket import Say
+from clowdy.server.git.hooks import Say
 from clowdy.server.git.pkt import FLUSH, pkt
 from clowdy.server.git.wire import Service
 from clowdy.server.people.tokens import Scope
@@ -278,8 +278,9 @@ async def test_odd_project_names_are_not_found(remote: Remote, client: Client, p
     await client.commit()
     await client.push(remote.url())
     async with session_of_ana() as session:
-        url = f"http://127.0.0.1:{remote.port}/git/{project}.git/info/refs?service=git-receive-pack"
-        assert (await session.get(yarl.URL(url, encoded=True))).status == 404
+        for service, status in ((Service.FETCH, 404), (Service.PUSH, 422)):
+            url = f"http://127.0.0.1:{remote.port}/git/{project}.git/info/refs?service={service}"
+            assert (await session.get(yarl.URL(url, encoded=True))).status == status
 
 
 async def test_gzip_bodies_are_inflated(remote: Remote, client: Client) -> None:
