@@ -134,6 +134,10 @@ class Reporter:
         text = printable(reason)
         return [_line("done", ok=False, problems=0, live=_tag(live), text=text)] if self._as_json else [text]
 
+    def ended(self, text: str, live: int | None, *, ok: bool) -> list[str]:
+        """The last word of a push that has none of its own; as text none, since git itself says what came of it."""
+        return [_line("done", ok=ok, live=_tag(live), text=printable(text))] if self._as_json else []
+
     def switched(self, switched: Switched) -> list[str]:
         """The switch with its time, and what served before."""
         if self._as_json:
@@ -163,7 +167,7 @@ class Reporter:
 
     def done(self, switched: Switched, urls: Sequence[str], seconds: float) -> list[str]:
         """The last words of a push that went live: where it answers, and how to go back."""
-        back = self._back(switched.before)
+        back = self._back(switched.before if switched.before != switched.release else None)
         if self._as_json:
             return [
                 _line(

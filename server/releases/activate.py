@@ -8,30 +8,34 @@ in between is finished or undone by `reconcile` at the next start.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from clowdy.hooks.plan import Plan
 from clowdy.hooks.report import Switched
 from clowdy.schema.release import ReleaseRecord
-from clowdy.server.errors import Conflict, GitError
+from clowdy.server.errors import ClowdyError, Conflict, Invalid
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
-from clowdy.server.releases.commands import LIVE, RELEASE_TAGS
+from clowdy.server.releases.commands import LIVE, RELEASE_TAGS, short
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.history import REF as HISTORY
-from clowdy.server.releases.history import write_entry
+from clowdy.server.releases.history import read_entry, write_entry
+from clowdy.server.releases.index import index_release
+from clowdy.server.releases.load import load
 from clowdy.server.releases.prepare import Candidate
 from clowdy.server.releases.serving import Serving
-from clowdy.server.store import functions, history, projects, releases, versions
+from clowdy.server.releases.settle import SERVES, settle_release
+from clowdy.server.store import history, projects, releases
 from clowdy.server.store.history import Entry
 from clowdy.server.store.projects import Project
 from clowdy.server.store.releases import Release, State
-from clowdy.server.store.versions import Version
-
-SERVES = "refs/clowdy/live"
 
 T = TypeVar("T")
 
@@ -74,6 +78,17 @@ class BranchMove:
     old: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Who makes something live, how and why, when it was `started`, and the `plan` of what it changes."""
+
+    who: str
+    how: str
+    started: float
+    plan: Plan
+    why: str = ""
+
+
 class Activator:
     """Makes one release of a project live at a time."""
 
@@ -82,74 +97,70 @@ class Activator:
         self._went_live = went_live
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    def exclusive(self, project_id: str) -> asyncio.Lock:
+        """Held, nothing of the project goes live and its names do not change."""
+        return self._locks[project_id]
+
     async def deploy(
         self,
         project: Project,
         repository: Repository,
         candidate: Candidate,
+        cause: Cause,
         *,
         expected: Serving | None,
         branch: BranchMove | None,
-        who: str,
-        how: str,
-        plan: str,
-        started: float,
         others: Sequence[RefUpdate] = (),
     ) -> Activation:
         """Makes a candidate the next release; raises LiveMoved, or Conflict when a ref moved meanwhile.
 
         `others` are refs of the same atomic push, moved in the same transaction.
         """
-        async with self._locks[project.id]:
+        async with self.exclusive(project.id):
             current = self._context.live.get(project.id)
-            if current is not expected:
+            if _tag(current) != _tag(expected):
                 raise await self._live_moved(project, current)
-            return await uninterrupted(
-                self._deploy(project, repository, candidate, branch, who, how, plan, started, others)
-            )
+            return await uninterrupted(self._deploy(project, repository, candidate, cause, branch, others))
 
     async def go_back(
         self,
         project: Project,
         repository: Repository,
         target: Serving,
+        cause: Cause,
         *,
-        who: str,
-        how: str,
-        why: str = "",
         expected: Serving | None = None,
         others: Sequence[RefUpdate] = (),
     ) -> Activation:
         """Serves a release that exists already; raises LiveMoved when `expected` is given and is not what serves."""
-        async with self._locks[project.id]:
+        async with self.exclusive(project.id):
             current = self._context.live.get(project.id)
-            if expected is not None and current is not expected:
+            if expected is not None and _tag(current) != _tag(expected):
                 raise await self._live_moved(project, current)
-            return await uninterrupted(self._go_back(project, repository, target, who, how, why, others))
+            return await uninterrupted(self._go_back(project, repository, target, cause, others))
 
-    async def reload(self, project: Project, load: Callable[[], Awaitable[Serving]], *, expected: Serving) -> Serving:
-        """Serves the same release with other values: a secret or a name changed. What `load` makes is returned.
-
-        Raises LiveMoved when something else went live meanwhile: its start has the new values already.
-        """
-        async with self._locks[project.id]:
-            current = self._context.live.get(project.id)
-            if current is not expected:
-                raise await self._live_moved(project, current)
-            serving = await load()
+    async def reload(self, project_id: str) -> tuple[Serving, Serving] | None:
+        """Serves the same release with other values: a secret or a name changed. Gives what served and what serves."""
+        context = self._context
+        context.changes[project_id] += 1
+        async with self.exclusive(project_id):
+            before = context.live.get(project_id)
+            async with context.store.reading() as connection:
+                project = await projects.find(connection, project_id)
+            if before is None or project is None:
+                return None
+            repository = context.repositories.open(project_id)
+            serving = await load(context, project, repository, before.record, before.tag)
             self._serve(serving)
-            return serving
+            return before, serving
 
     async def _deploy(
         self,
         project: Project,
         repository: Repository,
         candidate: Candidate,
+        cause: Cause,
         branch: BranchMove | None,
-        who: str,
-        how: str,
-        plan: str,
-        started: float,
         others: Sequence[RefUpdate],
     ) -> Activation:
         context = self._context
@@ -157,108 +168,120 @@ class Activator:
         switch = time.perf_counter()
         now = context.clock()
         async with context.store.reading() as connection:
+            project = await _present(connection, project)
             number = await releases.last_number(connection, project.id) + 1
-            last = await history.last(connection, project.id)
+        if branch is not None and project.deploy_branch not in (None, branch.ref):
+            raise Conflict(f"{short(project.deploy_branch or '')} became the deploy branch meanwhile: push again")
         record = ReleaseRecord(
             number=number,
             commit=candidate.commit,
             functions=candidate.versions,
             previous=before.number if before else None,
-            who=who,
-            how=how,
+            who=cause.who,
+            how=cause.how,
             when=int(now),
             branch=branch.ref if branch else None,
         )
-        entry = Entry(
-            project_id=project.id,
-            sequence=last.sequence + 1 if last else 1,
-            release=number,
-            before=before.number if before else None,
-            who=who,
-            how=how,
-            why="",
-            at=now,
-        )
-        tag, history_old, history_new, live_old = await asyncio.to_thread(_write_release, repository, record, entry)
+        serving = Serving(project, record, "", candidate.manifest, candidate.applications, changes=candidate.changes)
+        serving = await self._up_to_date(project, repository, serving)
+        entry = _entry(serving, before, cause, now)
+        written = await asyncio.to_thread(_write_release, repository, record, entry)
+        serving = replace(serving, tag=written.tag)
         release = Release(
             project_id=project.id,
             number=number,
             state=State.PREPARED,
-            tag=tag,
+            tag=written.tag,
             commit=candidate.commit,
             record=record,
-            plan=plan,
-            duration_ms=(now - started) * 1000,
+            plan=json.dumps(cause.plan.as_json()),
+            duration_ms=entry.duration_ms,
             created_at=now,
         )
         async with context.store.writing() as connection:
             await releases.add(connection, release)
-        updates = [
-            RefUpdate(f"{RELEASE_TAGS}{number}", None, tag),
-            RefUpdate(HISTORY, history_old, history_new),
-            *others,
-            *([RefUpdate(branch.ref, branch.old, candidate.commit)] if branch else []),
-            RefUpdate(LIVE, live_old, candidate.commit),
-            RefUpdate(SERVES, before.tag if before else None, tag),
-        ]
         if branch is not None and project.deploy_branch is None:
             # Before the refs: a HEAD that names a branch which is not there yet harms nothing, the reverse would.
             await asyncio.to_thread(repository.set_head, branch.ref)
         try:
-            await transaction(repository, updates)
-        except (Conflict, GitError):
-            if repository.ref(SERVES) != tag:
-                async with context.store.writing() as connection:
-                    await releases.remove(connection, project.id, number)
+            await transaction(
+                repository,
+                [
+                    RefUpdate(f"{RELEASE_TAGS}{number}", None, written.tag),
+                    RefUpdate(HISTORY, written.tip, written.entry),
+                    *others,
+                    *([RefUpdate(branch.ref, branch.old, candidate.commit)] if branch else []),
+                    RefUpdate(LIVE, written.live, candidate.commit),
+                    RefUpdate(SERVES, written.serves, written.tag),
+                ],
+            )
+        except BaseException:
+            # Nothing has moved, or it broke off between two refs: then what was begun is brought to its end.
+            await settle_release(context, project, repository, release)
+            if repository.ref(SERVES) != written.tag:
                 raise
-        serving = Serving(project, record, tag, candidate.manifest, candidate.applications)
         self._serve(serving)
         switched_ms = (time.perf_counter() - switch) * 1000
-        async with context.store.writing() as connection:
-            await _index(connection, project, replace(release, state=State.DONE), entry)
-            if branch is not None and project.deploy_branch is None:
-                await projects.save(connection, replace(project, deploy_branch=branch.ref))
-        return self._done(Activation(serving, before, live_old, entry, switched_ms))
+
+        async def index() -> None:
+            async with context.store.writing() as connection:
+                await index_release(connection, project, replace(release, state=State.DONE))
+                await history.add(connection, written.numbered)
+                if branch is not None and project.deploy_branch is None:
+                    await projects.save(connection, replace(project, deploy_branch=branch.ref))
+
+        await self._remember(project, index())
+        return self._done(Activation(serving, before, written.live, written.numbered, switched_ms))
 
     async def _go_back(
         self,
         project: Project,
         repository: Repository,
         target: Serving,
-        who: str,
-        how: str,
-        why: str,
+        cause: Cause,
         others: Sequence[RefUpdate],
     ) -> Activation:
         context = self._context
         before = context.live.get(project.id)
         switch = time.perf_counter()
-        now = context.clock()
         async with context.store.reading() as connection:
-            last = await history.last(connection, project.id)
-        entry = Entry(
-            project_id=project.id,
-            sequence=last.sequence + 1 if last else 1,
-            release=target.number,
-            before=before.number if before else None,
-            who=who,
-            how=how,
-            why=why,
-            at=now,
+            project = await _present(connection, project)
+        target = await self._up_to_date(project, repository, target)
+        entry = _entry(target, before, cause, context.clock())
+        written = await asyncio.to_thread(_write_history, repository, entry, target.tag)
+        await transaction(
+            repository,
+            [
+                RefUpdate(HISTORY, written.tip, written.entry),
+                *others,
+                RefUpdate(LIVE, written.live, target.record.commit),
+                RefUpdate(SERVES, written.serves, target.tag),
+            ],
         )
-        history_old, history_new, live_old = await asyncio.to_thread(_write_history, repository, entry, target.tag)
-        updates = [
-            RefUpdate(HISTORY, history_old, history_new),
-            *others,
-            RefUpdate(LIVE, live_old, target.record.commit),
-            RefUpdate(SERVES, before.tag if before else None, target.tag),
-        ]
-        await transaction(repository, updates)
         self._serve(target)
         switched_ms = (time.perf_counter() - switch) * 1000
-        async with context.store.writing() as connection:
-            await history.add(connection, entry)
-        return self._done(Activation(target, before, live_old, entry, switched_ms))
+
+        async def index() -> None:
+            async with context.store.writing() as connection:
+                await history.add(connection, written.numbered)
+
+        await self._remember(project, index())
+        return self._done(Activation(target, before, written.live, written.numbered, switched_ms))
+
+    async def _up_to_date(self, project: Project, repository: Repository, serving: Serving) -> Serving:
+        """The same with the names and secret values of now; raises Invalid naming a secret that has no value."""
+        if serving.changes != self._context.changes[project.id]:
+            serving = await load(self._context, project, repository, serving.record, serving.tag)
+        if (missing := serving.missing_secret) is not None:
+            raise Invalid(missing)
+        return serving
+
+    async def _remember(self, project: Project, index: Coroutine[Any, Any, None]) -> None:
+        """Brings the database up to date; the refs have moved, so a failure is the next start's to mend."""
+        try:
+            await index
+        except Exception as error:  # noqa: BLE001
+            self._context.report(f"the records of {project.name} are behind its refs until the next start", error)
 
     def _done(self, activation: Activation) -> Activation:
         self._went_live(activation)
@@ -269,26 +292,39 @@ class Activator:
         self._context.publish(serving)
         self._context.pool.keep_project(serving.project.id, serving.applications.values())
 
-    async def _live_moved(self, project: Project, current: Serving | None) -> LiveMoved:
+    async def _live_moved(self, project: Project, current: Serving | None) -> ClowdyError:
         async with self._context.store.reading() as connection:
+            await _present(connection, project)
             return LiveMoved(current, await history.last(connection, project.id))
 
 
-async def index_release(connection: Any, project: Project, release: Release) -> None:
-    """Writes what a release's record says about functions and versions into the database; repeatable."""
-    for version in release.record.functions.values():
-        function = await functions.ensure(connection, project.id, version.name, version.function_id, release.created_at)
-        known = await versions.by_digest(connection, function.id, version.digest)
-        if known is None:
-            await versions.add(
-                connection, Version(function.id, version.number, version.digest, release.commit, release.created_at)
-            )
-    await releases.save(connection, release)
+async def _present(connection: AsyncConnection, project: Project) -> Project:
+    """The project as it is now; raises Conflict when it is gone."""
+    known = await projects.find(connection, project.id)
+    if known is None:
+        raise Conflict(f"project {project.name} was deleted meanwhile")
+    return known
 
 
-async def _index(connection: Any, project: Project, release: Release, entry: Entry) -> None:
-    await index_release(connection, project, release)
-    await history.add(connection, entry)
+def _tag(serving: Serving | None) -> str | None:
+    """What makes two values the same release: one that was loaded again, with another secret, is no other."""
+    return serving.tag if serving is not None else None
+
+
+def _entry(serving: Serving, before: Serving | None, cause: Cause, now: float) -> Entry:
+    """What the history says of a switch; its place in it comes with `_write_history`."""
+    return Entry(
+        project_id=serving.project.id,
+        sequence=0,
+        release=serving.number,
+        before=before.number if before else None,
+        who=cause.who,
+        how=cause.how,
+        why=cause.why,
+        at=now,
+        duration_ms=(now - cause.started) * 1000,
+        changes=", ".join(cause.plan.summary()),
+    )
 
 
 def release_message(record: ReleaseRecord, subject: str) -> str:
@@ -296,20 +332,31 @@ def release_message(record: ReleaseRecord, subject: str) -> str:
     return f"deploy/{record.number}: {subject}\n\n{record.how} by {record.who}\n\n{record.to_json()}\n"
 
 
-def _write_release(
-    repository: Repository, record: ReleaseRecord, entry: Entry
-) -> tuple[str, str | None, str, str | None]:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Objects on disk that no ref names yet, and what the refs that are to name them hold now."""
+
+    tag: str
+    entry: str
+    numbered: Entry
+    tip: str | None
+    live: str | None
+    serves: str | None
+
+
+def _write_release(repository: Repository, record: ReleaseRecord, entry: Entry) -> Written:
     subject = repository.commit(record.commit).subject
-    tag = repository.write_tag(
-        record.tag, record.commit, release_message(record, subject), record.who, float(record.when)
-    )
-    history_old, history_new, live_old = _write_history(repository, entry, tag)
-    return tag, history_old, history_new, live_old
+    message = release_message(record, subject)
+    tag = repository.write_tag(record.tag, record.commit, message, record.who, float(record.when))
+    return _write_history(repository, entry, tag)
 
 
-def _write_history(repository: Repository, entry: Entry, tag: str) -> tuple[str | None, str, str | None]:
-    history_old = repository.ref(HISTORY)
-    return history_old, write_entry(repository, entry, tag, history_old), repository.ref(LIVE)
+def _write_history(repository: Repository, entry: Entry, tag: str) -> Written:
+    tip = repository.ref(HISTORY)
+    last = read_entry(repository, entry.project_id, tip)[0].sequence if tip else 0
+    numbered = replace(entry, sequence=last + 1)
+    written = write_entry(repository, numbered, tag, tip)
+    return Written(tag, written, numbered, tip, repository.ref(LIVE), repository.ref(SERVES))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,8 +23,7 @@ class Context:
     `publish` is one assignment of the gateway's table and must not wait. `check` runs one request on a candidate
     and returns what was wrong with the answer, or None. `secret_values` are those of a project id, `adopt_secrets`
     binds what was set for a name before its project was there. `redact` takes secret values out of a text.
-    `forget_calls`
-    removes what was logged of a project. `report` writes a fault of ours to the server's log.
+    `forget_calls` removes what was logged of a project. `report` writes a fault of ours to the server's log.
     """
 
     config: Config
@@ -42,4 +42,6 @@ class Context:
     clock: Callable[[], float]
     report: Callable[[str, BaseException], None]
     live: dict[str, Serving] = field(default_factory=dict)
-    """What serves each project id now: written by `activate` and `reconcile` alone."""
+    """What serves each project id now: written by `activate`, `reconcile` and `renew` alone."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """How often names or secret values of each project id changed: what was loaded before then is loaded again."""

@@ -12,13 +12,13 @@ from clowdy.schema.text import printable
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, NotFound
 from clowdy.server.git.maintenance import maintain
 from clowdy.server.releases import notes, plans
-from clowdy.server.releases.activate import Activation, Activator
+from clowdy.server.releases.activate import Activation, Activator, Cause
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.load import load
 from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import ProjectDesk, read_record
 from clowdy.server.releases.pushes import PushDesk
-from clowdy.server.releases.reconcile import Reconciled, rebuild, reconcile, reconcile_all
+from clowdy.server.releases.reconcile import Reconciled, rebuild, reconcile, reconcile_all, reconcile_or_report
 from clowdy.server.releases.serving import Serving
 from clowdy.server.releases.targets import Target, target_of_text, what_served_before
 from clowdy.server.releases.turns import Turns
@@ -49,7 +49,9 @@ class Releases:
         self._turns = Turns()
         self._activator = Activator(context, self._went_live)
         self._background: set[asyncio.Task[None]] = set()
-        self.projects = ProjectDesk(context, reserved)
+        self.projects = ProjectDesk(
+            context, reserved, self._activator.exclusive, lambda project_id, why: self.pushes.end(project_id, why)
+        )
         self.pushes = PushDesk(context, self.projects, partial(PushWork, context, self._activator, self._turns))
 
     async def start(self) -> list[Reconciled]:
@@ -88,16 +90,19 @@ class Releases:
         if target.release is None:
             raise Invalid(f"{target.commit[:7]} was never live: git push clowdy {target.commit[:7]}:live deploys it")
         serving = await load(context, project, repository, target.release.record, target.release.tag or "")
-        missing = [text for text in serving.problems.values() if text.startswith("secret ")]
-        if missing:
-            raise Invalid(missing[0])
+        if before is not None and before.number == serving.number:
+            line = f"deploy/{serving.number} serves already: nothing to change"
+            return Outcome(serving.number, serving.record.commit, before.number, (line,))
+        if (missing := serving.missing_secret) is not None:
+            raise Invalid(missing)
         log = PushLog()
         voice = Voice(log, as_json=False, redact=lambda text: context.redact(project.id, text))
-        voice.plan(await plans.rollback_plan(context, repository, before, serving))
-        activation = await self._activator.go_back(
-            project, repository, serving, who=who, how="rollback", why=printable(why, 200), expected=before
-        )
+        plan = await plans.rollback_plan(context, repository, before, serving)
+        voice.plan(plan)
+        cause = Cause(who, "rollback", started, plan, printable(why, 200))
+        activation = await self._activator.go_back(project, repository, serving, cause, expected=before)
         voice.switched(activation.switched(), context.urls(project), context.clock() - started)
+        voice.end("", None, ok=True)
         return Outcome(
             serving.number,
             serving.record.commit,
@@ -121,13 +126,14 @@ class Releases:
         """
         context = self._context
         now = context.clock()
-        before = context.live.get(project.id)
-        if before is None or name not in before.manifest.secret_names:
+        if name not in self.declared_secrets(project.id):
+            # What is being built may declare it: it then reads the value again.
+            context.changes[project.id] += 1
             return 0
-        repository = context.repositories.open(project.id)
-        serving = await self._activator.reload(
-            project, lambda: load(context, project, repository, before.record, before.tag), expected=before
-        )
+        reloaded = await self._activator.reload(project.id)
+        if reloaded is None:
+            return 0
+        before, serving = reloaded
         new_keys = {application.key for application in serving.applications.values()}
         replaced = await context.pool.retire(
             application.key for application in before.applications.values() if application.key not in new_keys
@@ -137,16 +143,12 @@ class Releases:
 
     async def renamed(self, project: Project) -> None:
         """A project has other names now: what serves it learns them."""
-        before = self._context.live.get(project.id)
-        if before is not None:
-            repository = self._context.repositories.open(project.id)
-            await self._activator.reload(
-                project, lambda: load(self._context, project, repository, before.record, before.tag), expected=before
-            )
+        await self._activator.reload(project.id)
 
     async def restored(self, project: Project) -> None:
         """A project came back: what served it serves again."""
-        await reconcile(self._context, project)
+        async with self._activator.exclusive(project.id):
+            await reconcile(self._context, project)
 
     async def rebuild(self, ref: str | None = None) -> list[str]:
         """The records of every project, or of one, anew from git alone; then serves what they say."""
@@ -155,8 +157,14 @@ class Releases:
             wanted = [project_id for project_id in wanted if await self._is_called(project_id, ref)]
             if not wanted:
                 raise NotFound("Project not found")
-        lines = await rebuild(self._context, wanted)
-        await reconcile_all(self._context)
+        lines = []
+        for project_id in wanted:
+            async with self._activator.exclusive(project_id):
+                lines.append(await rebuild(self._context, project_id))
+                async with self._context.store.reading() as connection:
+                    project = await projects.find(connection, project_id)
+                if project is not None:
+                    await reconcile_or_report(self._context, project)
         return lines
 
     async def _is_called(self, project_id: str, ref: str) -> bool:

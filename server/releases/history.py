@@ -28,6 +28,8 @@ def write_entry(repository: Repository, entry: Entry, tag: str, parent: str | No
             "how": entry.how,
             "why": entry.why,
             "at": entry.at,
+            "duration_ms": round(entry.duration_ms, 3),
+            "changes": entry.changes,
         },
         separators=(",", ":"),
     )
@@ -57,6 +59,8 @@ def read_entry(repository: Repository, project_id: str, commit: str) -> tuple[En
             how=str(content["how"]),
             why=str(content["why"]),
             at=float(content["at"]),
+            duration_ms=float(content.get("duration_ms", 0.0)),
+            changes=str(content.get("changes", "")),
         )
         return entry, str(content["tag"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -75,10 +79,10 @@ def read_chain(repository: Repository, project_id: str) -> list[tuple[Entry, str
     return entries
 
 
-def note_line(entry: Entry, duration_ms: float, summary: str) -> str:
+def note_line(entry: Entry) -> str:
     """One line of refs/notes/deploys: who, when, how, how long, and what changed."""
     moment = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M")
-    why = f': "{entry.why}"' if entry.why else ""
-    how = f"{entry.how} from deploy/{entry.before}" if entry.how == "rollback" else entry.how
-    changes = f"; {summary}" if summary else ""
-    return f"deploy/{entry.release} live {moment} by {entry.who}, {how}{why}, {duration_ms / 1000:.2f} s{changes}"
+    how = f"{entry.how} from deploy/{entry.before}" if entry.how == "rollback" and entry.before else entry.how
+    why = f' ("{entry.why}")' if entry.why else ""
+    changes = f"; {entry.changes}" if entry.changes else "; nothing changed"
+    return f"deploy/{entry.release} live {moment} by {entry.who}, {how}{why}, {entry.duration_ms / 1000:.2f} s{changes}"

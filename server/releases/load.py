@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from clowdy.hooks.tree import Kind
 from clowdy.runtimes.api import Application
-from clowdy.schema.manifest import FunctionSpec, Manifest
+from clowdy.schema.manifest import FunctionSpec, Manifest, RouteSpec
 from clowdy.schema.parse import parse_manifest
 from clowdy.schema.release import FunctionVersion, ReleaseRecord
 from clowdy.server.errors import Invalid
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
-from clowdy.server.releases.serving import Serving, build_application
+from clowdy.server.releases.serving import NO_VALUE, Serving, build_application
 from clowdy.server.store.projects import Project
 
 MANIFEST = "clowdy.yaml"
@@ -25,8 +25,16 @@ async def load(context: Context, project: Project, repository: Repository, recor
 
     Raises Invalid when the commit's clowdy.yaml cannot be read at all.
     """
+    changes = context.changes[project.id]
     secrets = await context.secret_values(project.id)
-    return await asyncio.to_thread(_load, project, repository, record, tag, secrets)
+    return await asyncio.to_thread(_load, project, repository, record, tag, secrets, changes)
+
+
+def unreadable(project: Project, record: ReleaseRecord, tag: str, reason: str) -> Serving:
+    """What serves of a release that cannot be read: every function is known, and none can be called."""
+    functions = {name: FunctionSpec(name, "") for name in record.functions}
+    routes = tuple(RouteSpec("ANY", "/*path", name) for name in list(functions)[:1])
+    return Serving(project, record, tag, Manifest(functions, routes), {}, dict.fromkeys(functions, reason))
 
 
 def read_manifest(repository: Repository, commit: str) -> Manifest:
@@ -42,7 +50,7 @@ def read_manifest(repository: Repository, commit: str) -> Manifest:
 
 
 def _load(
-    project: Project, repository: Repository, record: ReleaseRecord, tag: str, secrets: Mapping[str, str]
+    project: Project, repository: Repository, record: ReleaseRecord, tag: str, secrets: Mapping[str, str], changes: int
 ) -> Serving:
     manifest = read_manifest(repository, record.commit)
     tree = repository.commit(record.commit).tree
@@ -56,8 +64,8 @@ def _load(
         try:
             applications[name] = _application(project, repository, tree, function, version, secrets)
         except KeyError as missing:
-            problems[name] = f"secret {missing.args[0]} has no value: clowdy secret set {missing.args[0]}"
-    return Serving(project, record, tag, manifest, applications, problems)
+            problems[name] = f"{NO_VALUE}{missing.args[0]} has no value: clowdy secret set {missing.args[0]}"
+    return Serving(project, record, tag, manifest, applications, problems, changes)
 
 
 def _application(

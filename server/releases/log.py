@@ -6,24 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator
 
 LIMIT_BYTES = 1024 * 1024
+DROPPED = "(more output was dropped: a push keeps 1 MB of it)"
 
 
 class PushLog:
-    """Lines in the order in which they were said; past 1 MB only the last word is kept."""
+    """Lines in the order in which they were said; past 1 MB only `dropped` is, and the last word."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: str = DROPPED) -> None:
+        self._dropped = dropped
         self._lines: list[str] = []
         self._bytes = 0
         self._closed = False
         self._changed = asyncio.Event()
 
-    def append(self, line: str) -> None:
-        """Adds one line; readers wake up."""
+    def append(self, line: str, *, last: bool = False) -> None:
+        """Adds one line; readers wake up. The `last` word is kept whatever came before."""
         if self._closed:
             return
         self._bytes += len(line) + 1
-        if self._bytes > LIMIT_BYTES:
-            line = "(more output was dropped: a push keeps 1 MB of it)"
+        if self._bytes > LIMIT_BYTES and not last:
+            line = self._dropped
             if self._lines and self._lines[-1] == line:
                 return
         self._lines.append(line)

@@ -16,6 +16,7 @@ from clowdy.server.store import history
 from clowdy.server.store.projects import Project
 
 COMMITS_NAMED = 5
+ENTRIES_LOOKED_AT = 20
 
 
 async def deploy_plan(
@@ -48,10 +49,14 @@ async def _since(context: Context, project: Project, repository: Repository, bef
     if branch is None or branch == before.record.commit:
         return None
     async with context.store.reading() as connection:
-        last = await history.last(connection, project.id)
-    if last is None or last.how != "rollback":
+        entries = await history.every(connection, project.id, ENTRIES_LOOKED_AT)
+    # Starting the same release again does not change since when it serves.
+    last = next((entry for entry in entries if entry.before != entry.release), None)
+    if last is None:
         return None
     commits = await asyncio.to_thread(repository.between, before.record.commit, branch, COMMITS_NAMED)
+    if not commits and last.how != "rollback":
+        return None
     brings_back = tuple(f"{commit.id[:7]} {commit.subject}" for commit in commits)
     return Since(before.number, last.who, last.how, context.clock() - last.at, brings_back)
 

@@ -24,7 +24,8 @@ from clowdy.server.store.projects import Project
 class Candidate:
     """A commit that passed every check that needs no start.
 
-    `fresh` names the functions whose content has no version yet: these are tried before anything moves.
+    `fresh` names the functions whose content has no version yet: these are tried before anything moves. `changes` is
+    the project's count in `Context.changes` when secret values were read.
     """
 
     commit: str
@@ -34,6 +35,7 @@ class Candidate:
     versions: Mapping[str, FunctionVersion]
     applications: Mapping[str, Application]
     fresh: frozenset[str]
+    changes: int = 0
 
 
 async def judge_commit(
@@ -49,6 +51,7 @@ async def judge_commit(
 
 async def prepare(context: Context, project: Project, repository: Repository, commit: str) -> Candidate:
     """The candidate that a commit makes; raises Refused with every problem."""
+    changes = context.changes[project.id]
     tree, judgement = await judge_commit(context, project, repository, commit)
     manifest = judgement.manifest
     if judgement.problems or manifest is None:
@@ -60,7 +63,7 @@ async def prepare(context: Context, project: Project, repository: Repository, co
         name: build_application(project, function, numbered[name], codes[name], secrets)
         for name, function in manifest.functions.items()
     }
-    return Candidate(commit, tree, manifest, judgement, numbered, applications, fresh)
+    return Candidate(commit, tree, manifest, judgement, numbered, applications, fresh, changes)
 
 
 async def _number(

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from clowdy.schema import names
@@ -39,8 +40,17 @@ class Pending:
 class ProjectDesk:
     """Who wants a project made or changed comes here."""
 
-    def __init__(self, context: Context, reserved: frozenset[str]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        reserved: frozenset[str],
+        exclusive: Callable[[str], AbstractAsyncContextManager[object]],
+        end_pushes: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        """`exclusive` holds a project as it is; `end_pushes` stops the pushes of a project id and tells them why."""
         self._context = context
+        self._exclusive = exclusive
+        self._end_pushes = end_pushes
         self._reserved = reserved
         self._pending: dict[str, Pending] = {}
 
@@ -129,15 +139,19 @@ class ProjectDesk:
             raise Conflict(f"there is a project {name} already")
         aliases = tuple(alias for alias in (project.name, *project.aliases) if alias != name)
         display_name = name if project.display_name == project.name else project.display_name
-        return await self._change(
-            replace(project, name=name, display_name=display_name, aliases=aliases), who, "project.rename"
-        )
+        async with self._exclusive(project.id):
+            self._context.changes[project.id] += 1
+            return await self._change(
+                replace(project, name=name, display_name=display_name, aliases=aliases), who, "project.rename"
+            )
 
     async def delete(self, project: Project, who: str) -> None:
         """Routes and instances end at once; the repository and the sealed secrets stay for 30 days."""
-        await self._change(replace(project, deleted_at=self._context.clock()), who, "project.delete")
-        self._context.live.pop(project.id, None)
-        self._context.withdraw(project.id)
+        async with self._exclusive(project.id):
+            await self._change(replace(project, deleted_at=self._context.clock()), who, "project.delete")
+            self._context.live.pop(project.id, None)
+            self._context.withdraw(project.id)
+        await self._end_pushes(project.id, f"project {project.name} was deleted")
         await self._context.pool.end_project(project.id)
 
     async def restore(self, ref: str, who: str) -> Project:
@@ -180,6 +194,7 @@ class ProjectDesk:
             created_at=self._context.clock(),
         )
         await write_record(repository, project)
+        await self._take_alias(name, project_id)
         async with self._context.store.writing() as connection:
             await projects.take_alias(connection, name)
             await projects.add(connection, project)
@@ -187,8 +202,18 @@ class ProjectDesk:
         await self._context.adopt_secrets(name, project.id)
         return project
 
+    async def _take_alias(self, name: str, project_id: str) -> None:
+        """Writes down in the repositories of those who were called so that they no longer are."""
+        async with self._context.store.reading() as connection:
+            holders = await projects.called(connection, name)
+        for holder in holders:
+            if holder.id != project_id:
+                aliases = tuple(alias for alias in holder.aliases if alias != name)
+                await write_record(self._context.repositories.open(holder.id), replace(holder, aliases=aliases))
+
     async def _change(self, project: Project, who: str, what: str) -> Project:
         await write_record(self._context.repositories.open(project.id), project)
+        await self._take_alias(project.name, project.id)
         async with self._context.store.writing() as connection:
             await projects.take_alias(connection, project.name)
             await projects.save(connection, project)

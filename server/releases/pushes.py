@@ -21,7 +21,7 @@ from clowdy.server.releases.commands import LIVE, NULL, Options, parse_options, 
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import Pending, ProjectDesk
-from clowdy.server.releases.voice import Voice
+from clowdy.server.releases.voice import Voice, dropped
 from clowdy.server.releases.work import PushWork, Result
 from clowdy.server.store import pushes as rows
 from clowdy.server.store.projects import Project
@@ -56,7 +56,7 @@ class Push:
     log: PushLog
     started: float
     work: PushWork
-    task: asyncio.Task[Result] | None = None
+    task: asyncio.Task[Result] = field(init=False)
     stopping: str = ""
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -64,7 +64,14 @@ class Push:
 class PushDesk:
     """Takes what the hooks report and answers for each ref."""
 
-    def __init__(self, context: Context, projects: ProjectDesk, work: Callable[..., PushWork]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        projects: ProjectDesk,
+        work: Callable[..., PushWork],
+        limit_seconds: float = LIMIT_SECONDS,
+    ) -> None:
+        self._limit_seconds = limit_seconds
         self._context = context
         self._projects = projects
         self._work = work
@@ -91,8 +98,12 @@ class PushDesk:
             await say("this push is not known to the server: push again")
             return False
         reasons = await asyncio.to_thread(judge_quarantine, ticket.repository, call)
-        for reason in reasons:
-            await say(reason)
+        if reasons and ticket.project is not None:
+            refused = self._new(ticket.project, ticket, call.refs, ())
+            await self._turn_away(refused, reasons, say)
+        else:
+            for reason in reasons:
+                await say(reason)
         ticket.reported = not reasons
         return ticket.reported
 
@@ -110,12 +121,13 @@ class PushDesk:
         project = await self._projects.find(ticket.project.id)
         options = parse_options(call.options)
         if isinstance(options, str):
+            await self._turn_away(self._new(project, ticket, call.refs, call.options), [options], say)
             return _refuse(call.refs, options)
         key = (project.id, frozenset((ref, new) for _, new, ref in call.refs), frozenset(call.options), call.atomic)
         running = self._running.get(key)
         if running is not None:
             return await self._follow(running, call, say)
-        push = await self._start(project, ticket, call, options, key, made=made)
+        push = self._start(project, ticket, call, options, key, made=made)
         async for line in push.log.follow():
             await say(line)
         return push.verdicts
@@ -139,8 +151,7 @@ class PushDesk:
             raise NotFound("no push is running in this project" if push_id is None else "that push is not running")
         push = found[0]
         self._stop(push, f"{CANCELLED} by {who}")
-        if push.task is not None:
-            await asyncio.wait([push.task])
+        await asyncio.wait([push.task])
         if push.row.state is not State.CANCELLED:
             raise Invalid("too late: its refs were moving already")
         return push.row
@@ -148,18 +159,67 @@ class PushDesk:
     async def stop(self) -> None:
         """Refuses what has not begun its ref transaction and waits for the rest."""
         self._stopping = True
-        at_work = [push for push in self._running.values() if push.task is not None]
+        at_work = list(self._running.values())
         for push in at_work:
             self._stop(push, STOPPING)
         if at_work:
-            await asyncio.wait([push.task for push in at_work if push.task is not None])
+            await asyncio.wait([push.task for push in at_work])
 
     def _stop(self, push: Push, reason: str) -> None:
-        if push.task is not None and not push.task.done() and not push.stopping:
+        if not push.task.done() and not push.stopping:
             push.stopping = reason
             push.task.cancel()
 
-    async def _start(
+    async def end(self, project_id: str, reason: str) -> None:
+        """Stops every push of a project that has not begun its ref transaction, and waits for all of them."""
+        at_work = self.running(project_id)
+        for push in at_work:
+            self._stop(push, reason)
+        if at_work:
+            await asyncio.wait([push.task for push in at_work])
+
+    def _new(
+        self, project: Project, ticket: Ticket, refs: Refs, options: Sequence[str], *, at: float | None = None
+    ) -> rows.Push:
+        return rows.Push(
+            id=new_id(),
+            project_id=project.id,
+            project=project.name,
+            who=ticket.who,
+            refs=tuple(refs),
+            options=tuple(options),
+            state=State.RUNNING,
+            reason="",
+            release=None,
+            started_at=self._context.clock() if at is None else at,
+            ended_at=None,
+            output="",
+        )
+
+    async def _turn_away(self, row: rows.Push, reasons: Sequence[str], say: Say) -> None:
+        """Tells and keeps why a push was refused before any work."""
+        as_json = "format=json" in row.options
+        log = PushLog()
+        voice = Voice(log, as_json=as_json, redact=lambda text: self._context.redact(row.project_id, text))
+        for reason in reasons[:-1]:
+            voice.progress(reason)
+        serving = self._context.live.get(row.project_id)
+        voice.refused(reasons[-1], serving.number if serving else None)
+        voice.end("", None, ok=False)
+        log.close()
+        async for line in log.follow():
+            await say(line)
+        ended = replace(
+            row,
+            state=State.REFUSED,
+            reason=reasons[0],
+            ended_at=self._context.clock(),
+            output=log.text(),
+        )
+        async with self._context.store.writing() as connection:
+            await rows.add(connection, ended)
+
+    def _start(
         self,
         project: Project,
         ticket: Ticket,
@@ -170,47 +230,36 @@ class PushDesk:
         made: bool,
     ) -> Push:
         now = self._context.clock()
-        row = rows.Push(
-            id=new_id(),
-            project_id=project.id,
-            project=project.name,
-            who=ticket.who,
-            refs=tuple(call.refs),
-            options=tuple(call.options),
-            state=State.RUNNING,
-            reason="",
-            release=None,
-            started_at=now,
-            ended_at=None,
-            output="",
-        )
-        log = PushLog()
+        row = self._new(project, ticket, call.refs, call.options, at=now)
+        log = PushLog(dropped(as_json=options.json))
         voice = Voice(log, as_json=options.json, redact=lambda text: self._context.redact(project.id, text))
         if made:
             voice.progress(f"created project {project.name}")
         work = self._work(project, ticket.repository, ticket.who, call.refs, options, call.atomic, voice, now)
         push = Push(row, key, options, log, now, work)
         self._running[key] = push
-        async with self._context.store.writing() as connection:
-            await rows.add(connection, row)
         push.task = asyncio.get_running_loop().create_task(self._run(push), name=f"push {row.id}")
         return push
 
     async def _run(self, push: Push) -> Result:
+        limit = asyncio.timeout(self._limit_seconds)
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with limit:
+                async with self._context.store.writing() as connection:
+                    await rows.add(connection, push.row)
                 result = await push.work.run()
-        except TimeoutError:
-            result = push.work.refused(f"stopped after {LIMIT_SECONDS // 60} minutes")
         except asyncio.CancelledError:
             reason = push.stopping or STOPPING
             result = push.work.refused(reason)
             if reason.startswith(CANCELLED):
                 result = replace(result, state=State.CANCELLED)
         except Exception as error:  # noqa: BLE001
-            # A fault of ours must end as a refusal with a reason: git would only say that the hook died.
-            self._context.report(f"push {push.row.id} of {push.row.project}", error)
-            result = push.work.refused("the server failed: see its log, nothing was deployed")
+            if limit.expired():
+                result = push.work.refused(f"stopped after {self._limit_seconds / 60:.0f} minutes")
+            else:
+                # A fault of ours must end as a refusal with a reason: git would only say that the hook died.
+                self._context.report(f"push {push.row.id} of {push.row.project}", error)
+                result = push.work.refused("the server failed: see its log, nothing was deployed")
         push.verdicts = result.verdicts
         push.row = replace(
             push.row,
@@ -223,6 +272,8 @@ class PushDesk:
         try:
             async with self._context.store.writing() as connection:
                 await rows.save(connection, push.row)
+        except Exception as error:  # noqa: BLE001
+            self._context.report(f"the record of push {push.row.id}", error)
         finally:
             if self._running.get(push.key) is push:
                 del self._running[push.key]
@@ -235,12 +286,17 @@ class PushDesk:
         reporter = Reporter(as_json=push.options.json)
         for line in reporter.progress(f"push of {subject} is running ({seconds:.0f} s), following"):
             await say(line)
+        held: str | None = None
         async for line in push.log.follow():
-            await say(line)
+            if held is not None:
+                await say(held)
+            held = line
         if any(verdict.accepted for verdict in push.verdicts):
             text = "already live: finished while you waited" if push.row.release else "finished while you waited"
             for line in reporter.progress(text):
                 await say(line)
+        if held is not None:
+            await say(held)
         return push.verdicts
 
 

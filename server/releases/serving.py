@@ -11,13 +11,16 @@ from clowdy.schema.manifest import FunctionSpec, Manifest
 from clowdy.schema.release import FunctionVersion, ReleaseRecord
 from clowdy.server.store.projects import Project
 
+NO_VALUE = "secret "
+"""How the problem of a function begins that needs a secret without a value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
     """One release, ready to be served.
 
     `applications` has the functions that can start; `problems` says of the others why not, for their author.
-    `tag` is the object id of `deploy/N`.
+    `tag` is the object id of `deploy/N`, `changes` the project's count in `Context.changes` when it was loaded.
     """
 
     project: Project
@@ -26,6 +29,12 @@ class Serving:
     manifest: Manifest
     applications: Mapping[str, Application]
     problems: Mapping[str, str] = field(default_factory=dict)
+    changes: int = 0
+
+    @property
+    def missing_secret(self) -> str | None:
+        """What to say of a secret that a function needs and that has no value, if there is one."""
+        return next((text for text in self.problems.values() if text.startswith(NO_VALUE)), None)
 
     @property
     def number(self) -> int:

@@ -33,13 +33,13 @@ async def target_of_object(context: Context, project_id: str, repository: Reposi
     if peeled.commit is None:
         raise Invalid("live takes a commit, or a tag of one")
     if oid != peeled.commit:
-        for name, value in repository.refs(RELEASE_TAGS).items():
-            number = name.removeprefix(RELEASE_TAGS)
-            if value == oid and number.isdecimal():
-                async with context.store.reading() as connection:
-                    release = await releases.find(connection, project_id, int(number))
-                if release is not None and release.state is State.DONE:
-                    return Target(peeled.commit, release)
+        name = repository.tag(oid).name
+        number = name.removeprefix("deploy/")
+        if name.startswith("deploy/") and number.isdecimal() and repository.ref(TAGS + name) == oid:
+            async with context.store.reading() as connection:
+                release = await releases.find(connection, project_id, int(number))
+            if release is not None and release.state is State.DONE:
+                return Target(peeled.commit, release)
     return await _target_of_commit(context, project_id, peeled.commit)
 
 
@@ -52,8 +52,7 @@ async def target_of_text(context: Context, project_id: str, repository: Reposito
             return await target_of_object(context, project_id, repository, oid)
     if _commit_id.fullmatch(name):
         async with context.store.reading() as connection:
-            every = await releases.every(connection, project_id)
-        commits = {release.commit for release in every if release.commit.startswith(name)}
+            commits = await releases.starting_with(connection, project_id, name)
         if len(commits) > 1:
             raise Invalid(f"{name} begins more than one commit: give more of it")
         if commits:
@@ -69,12 +68,10 @@ async def what_served_before(context: Context, project_id: str) -> Release:
     if serving is None:
         raise Invalid("nothing is live in this project")
     async with context.store.reading() as connection:
-        for entry in await history.every(connection, project_id, 100):
-            if entry.release == serving.number and entry.before not in (None, serving.number):
-                assert entry.before is not None
-                release = await releases.find(connection, project_id, entry.before)
-                if release is not None:
-                    return release
+        number = await history.before(connection, project_id, serving.number)
+        release = await releases.find(connection, project_id, number) if number is not None else None
+    if release is not None:
+        return release
     raise Invalid(f"nothing served before deploy/{serving.number}: there is nothing to go back to")
 
 

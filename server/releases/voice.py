@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from clowdy.hooks.plan import Plan
 from clowdy.hooks.report import Reporter, Switched
 from clowdy.schema.problems import Problem
-from clowdy.server.releases.log import PushLog
+from clowdy.server.releases.log import DROPPED, PushLog
 
 OUTPUT_BYTES = 256 * 1024
 
@@ -20,6 +20,7 @@ class Voice:
         self._reporter = Reporter(as_json=as_json)
         self._redact = redact
         self._output_left = OUTPUT_BYTES
+        self._ending: list[str] = []
 
     def progress(self, text: str) -> None:
         """Something is happening."""
@@ -40,12 +41,14 @@ class Voice:
         self._say(self._reporter.plan(plan))
 
     def planned(self) -> None:
-        """The last word of a push that only plans."""
-        self._say(self._reporter.planned())
+        """The push only plans."""
+        self._ending = self._reporter.planned()
 
     def problems(self, problems: Sequence[Problem], live: int | None) -> None:
         """Every problem, and what serves on."""
-        self._say(self._reporter.problems(problems, live))
+        *lines, last = self._reporter.problems(problems, live)
+        self._say(lines)
+        self._ending = [last]
 
     def warnings(self, branch: str, problems: Sequence[Problem]) -> None:
         """Problems of a branch that is only stored."""
@@ -53,13 +56,23 @@ class Voice:
 
     def refused(self, reason: str, live: int | None) -> None:
         """The push ends without a problem in a file."""
-        self._say(self._reporter.refused(reason, live))
+        self._ending = self._reporter.refused(reason, live)
 
     def switched(self, switched: Switched, urls: Sequence[str], seconds: float) -> None:
         """Something went live: the switch with its time, the URLs, the way back."""
         self._say(self._reporter.switched(switched))
-        self._say(self._reporter.done(switched, urls, seconds))
+        self._ending = self._reporter.done(switched, urls, seconds)
+
+    def end(self, text: str, live: int | None, *, ok: bool) -> None:
+        """Says the last word: that of what happened above, else `text`. Nothing comes after it."""
+        for line in self._ending or self._reporter.ended(text, live, ok=ok):
+            self._log.append(self._redact(line), last=True)
 
     def _say(self, lines: Sequence[str]) -> None:
         for line in lines:
             self._log.append(self._redact(line))
+
+
+def dropped(*, as_json: bool) -> str:
+    """What stands in a push's output for what it has no room for."""
+    return Reporter(as_json=as_json).progress(DROPPED)[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from clowdy.hooks.report import short_reason
@@ -15,7 +15,7 @@ from clowdy.server.git.hook_messages import Move, Verdict
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases import plans
-from clowdy.server.releases.activate import Activation, Activator, BranchMove
+from clowdy.server.releases.activate import Activation, Activator, BranchMove, Cause, uninterrupted
 from clowdy.server.releases.commands import (
     LIVE,
     NULL,
@@ -35,10 +35,12 @@ from clowdy.server.releases.targets import Target, target_of_object
 from clowdy.server.releases.trial import run_checks, try_candidate
 from clowdy.server.releases.turns import Turns
 from clowdy.server.releases.voice import Voice
+from clowdy.server.store import projects, releases
 from clowdy.server.store.projects import Project
 from clowdy.server.store.pushes import State
 from clowdy.server.store.releases import Release
 
+STORED = "stored: nothing that serves has changed"
 ATOMIC = "atomic push: another ref was refused"
 PLAN_ONLY = "plan only, nothing changed"
 
@@ -105,10 +107,13 @@ class PushWork:
 
     def refused(self, reason: str) -> Result:
         """The result when the work was cut off: whatever has no verdict yet is refused."""
-        self._voice.refused(reason, self._stays())
+        if self._release is None:
+            self._voice.refused(reason, self._stays())
         for _, _, ref in self._refs:
             self._verdicts.setdefault(ref, Verdict(ref, accepted=False, reason=reason))
-        return replace(self._result(), state=State.REFUSED, reason=reason)
+        result = self._result()
+        # What is live already cannot be called refused, whatever went wrong after.
+        return result if self._release is not None else replace(result, state=State.REFUSED, reason=reason)
 
     def _result(self) -> Result:
         verdicts = [self._verdicts[ref] for _, _, ref in self._refs]
@@ -119,6 +124,7 @@ class PushWork:
             state = State.PLANNED if set(refusals) == {PLAN_ONLY} else State.REFUSED
         else:
             state = State.STORED
+        self._voice.end(refusals[0] if refusals else STORED, self._stays(), ok=not refusals)
         return Result(state, verdicts, refusals[0] if refusals else "", self._release)
 
     def _same_commit(self, one: str, other: str) -> bool:
@@ -131,7 +137,7 @@ class PushWork:
             self._refuse(command, PLAN_ONLY)
             return
         try:
-            await transaction(self._repository, [_update(command)])
+            await uninterrupted(transaction(self._repository, [_update(command)]))
         except Conflict:
             self._refuse(command, f"fetch first: {short(command.ref)} moved meanwhile")
         except ClowdyError as error:
@@ -145,9 +151,13 @@ class PushWork:
         served = {other for _, other, ref in self._refs if ref != command.ref}
         if command.deletes or not command.ref.startswith("refs/heads/") or command.new in served:
             return
-        _, judgement = await judge_commit(
-            self._context, self._project, self._repository, command.new, with_secrets=False
-        )
+        try:
+            _, judgement = await judge_commit(
+                self._context, self._project, self._repository, command.new, with_secrets=False
+            )
+        except ClowdyError as error:
+            self._voice.progress(f"{short(command.ref)} is stored; its clowdy.yaml was not checked: {error.message}")
+            return
         self._voice.warnings(short(command.ref), judgement.problems)
 
     # Refs that decide what serves
@@ -163,7 +173,7 @@ class PushWork:
             await self._go_live(commands, [_update(command) for command in others])
         else:
             try:
-                await transaction(self._repository, [_update(command) for command in others])
+                await uninterrupted(transaction(self._repository, [_update(command) for command in others]))
             except ClowdyError as error:
                 for command in others:
                     self._refuse(command, error.message)
@@ -201,11 +211,13 @@ class PushWork:
             self._refuse_all(serving, error.message)
 
     async def _deploy_branch(self, deploy: Command, live: Command | None, others: list[RefUpdate]) -> None:
-        async with self._turns.turn(self._project.id, self._who, self._waiting) as waited_for:
+        async with self._turn() as waited_for:
+            await self._refuse_other_branches(deploy)
             present = self._repository.ref(deploy.ref)
             old = None if deploy.old == NULL else deploy.old
             if present != old:
                 if present == deploy.new and self._serves(deploy.new):
+                    await self._move_others(others)
                     self._voice.progress("already live: finished while you waited")
                     for command in (deploy, live):
                         if command is not None:
@@ -215,7 +227,7 @@ class PushWork:
                     whom = f" while you waited for {waited_for}" if waited_for else " meanwhile"
                     raise Conflict(f"fetch first: {short(deploy.ref)} moved{whom}")
             self._refuse_what_is_no_commit(deploy)
-            activation = await self._deploy(deploy.new, BranchMove(deploy.ref, present), "push to main", others)
+            activation = await self._deploy(deploy.new, BranchMove(deploy.ref, present), others)
         moves = [
             Move(deploy.ref, present or NULL, deploy.new, forced=await self._is_forced(present, deploy.new)),
             await self._live_move(activation),
@@ -234,8 +246,8 @@ class PushWork:
             there = Move(LIVE, target.commit, target.commit, forced=False)
             self._accept(live, [await self._live_move(again) if again else there])
             return
-        async with self._turns.turn(self._project.id, self._who, self._waiting):
-            activation = await self._deploy(target.commit, None, "push to live", others)
+        async with self._turn():
+            activation = await self._deploy(target.commit, None, others)
         self._accept(live, [await self._live_move(activation), _tag_move(activation)])
 
     async def _serve_again(self, target: Target, release: Release, others: list[RefUpdate]) -> Activation | None:
@@ -249,21 +261,16 @@ class PushWork:
         if self._options.redeploy:
             await self._start_again(serving)
         elif before is not None and before.number == serving.number:
+            await self._move_others(others)
             self._voice.progress(f"deploy/{serving.number} serves already: nothing to change")
             return None
-        activation = await self._activator.go_back(
-            self._project,
-            self._repository,
-            serving,
-            who=self._who,
-            how=_how(before, serving, redeploy=self._options.redeploy),
-            others=others,
-        )
+        cause = Cause(self._who, _how(before, serving, redeploy=self._options.redeploy), self._started, plan)
+        activation = await self._activator.go_back(self._project, self._repository, serving, cause, others=others)
         self._release = serving.number
         self._voice_switched(activation)
         return activation
 
-    async def _deploy(self, commit: str, branch: BranchMove | None, how: str, others: list[RefUpdate]) -> Activation:
+    async def _deploy(self, commit: str, branch: BranchMove | None, others: list[RefUpdate]) -> Activation:
         context = self._context
         before = context.live.get(self._project.id)
         candidate = await prepare(context, self._project, self._repository, commit)
@@ -274,16 +281,14 @@ class PushWork:
         if self._options.redeploy:
             await context.pool.retire(application.key for application in candidate.applications.values())
         await self._try(candidate, before, all_of_it=self._options.redeploy)
+        how = f"push to {short(branch.ref) if branch else 'live'}"
         activation = await self._activator.deploy(
             self._project,
             self._repository,
             candidate,
+            Cause(self._who, how, self._started, plan),
             expected=before,
             branch=branch,
-            who=self._who,
-            how=how,
-            plan=json.dumps(plan.as_json()),
-            started=self._started,
             others=others,
         )
         self._release = activation.serving.number
@@ -297,8 +302,10 @@ class PushWork:
             self._voice.progress(f"starting {_count(len(names), 'new version')}")
             problems = await try_candidate(self._context, candidate, names, self._voice)
         if not problems and candidate.manifest.checks:
+            async with self._context.store.reading() as connection:
+                number = await releases.last_number(connection, self._project.id) + 1
             record = ReleaseRecord(
-                number=(before.number if before else 0) + 1,
+                number=number,
                 commit=candidate.commit,
                 functions=candidate.versions,
                 previous=before.number if before else None,
@@ -313,6 +320,26 @@ class PushWork:
     async def _start_again(self, serving: Serving) -> None:
         await self._context.pool.retire(application.key for application in serving.applications.values())
         self._voice.progress(f"starting {_count(len(serving.applications), 'function')} again")
+
+    async def _move_others(self, others: list[RefUpdate]) -> None:
+        """The other refs of an atomic push whose serving ref has nothing to do."""
+        if others:
+            await uninterrupted(transaction(self._repository, others))
+
+    def _turn(self) -> AbstractAsyncContextManager[str | None]:
+        """The project's turn to build; a plan builds nothing and waits for nobody."""
+        if self._options.plan:
+            return nullcontext()
+        return self._turns.turn(self._project.id, self._who, self._waiting)
+
+    async def _refuse_other_branches(self, deploy: Command) -> None:
+        """Two first pushes can each bring a branch; the one whose turn came first has chosen."""
+        if self._project.deploy_branch is not None:
+            return
+        async with self._context.store.reading() as connection:
+            known = await projects.find(connection, self._project.id)
+        if known is not None and known.deploy_branch not in (None, deploy.ref):
+            raise Conflict(f"{short(known.deploy_branch or '')} became the deploy branch meanwhile: push again")
 
     # Words
 
@@ -334,7 +361,11 @@ class PushWork:
     async def _is_forced(self, old: str | None, new: str) -> bool:
         if old is None or old == new:
             return False
-        return not await asyncio.to_thread(self._repository.is_ancestor, old, new)
+        try:
+            return not await asyncio.to_thread(self._repository.is_ancestor, old, new)
+        except ClowdyError:
+            # Only a word in git's table, about what has happened already.
+            return True
 
     async def _live_move(self, activation: Activation) -> Move:
         new = activation.serving.record.commit
@@ -345,9 +376,8 @@ class PushWork:
             raise Invalid(f"{short(command.ref)} takes a commit, not a tag")
 
     def _refuse_missing_secrets(self, serving: Serving) -> None:
-        missing = [text for text in serving.problems.values() if text.startswith("secret ")]
-        if missing:
-            raise Invalid(missing[0])
+        if (missing := serving.missing_secret) is not None:
+            raise Invalid(missing)
 
     def _refuse_all(self, commands: Sequence[Command], reason: str) -> None:
         for command in commands:

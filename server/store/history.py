@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Float, ForeignKey, Integer, Table, Text, delete, insert, select
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, Table, Text, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clowdy.server.store.projects import table as projects
+from clowdy.server.store.releases import table as releases
 from clowdy.server.store.tables import metadata
 
 table = Table(
@@ -22,12 +23,18 @@ table = Table(
     Column("how", Text, nullable=False),
     Column("why", Text, nullable=False),
     Column("at", Float, nullable=False),
+    Column("duration_ms", Float, nullable=False, server_default="0"),
+    Column("changes", Text, nullable=False, server_default=""),
+    Index("ix_history_project_id_release", "project_id", "release"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The `sequence`-th time that something went live: which release, and which one served before."""
+    """The `sequence`-th time that something went live: which release, and which one served before.
+
+    `duration_ms` is from the wish to the switch, `changes` what it changed in a few words.
+    """
 
     project_id: str
     sequence: int
@@ -37,6 +44,8 @@ class Entry:
     how: str
     why: str
     at: float
+    duration_ms: float = 0.0
+    changes: str = ""
 
 
 async def add(connection: AsyncConnection, entry: Entry) -> None:
@@ -54,6 +63,30 @@ async def last(connection: AsyncConnection, project_id: str) -> Entry | None:
     """What went live last, and so serves."""
     entries = await every(connection, project_id, limit=1)
     return entries[0] if entries else None
+
+
+async def before(connection: AsyncConnection, project_id: str, release: int) -> int | None:
+    """The release that served before this one went live last, another one than itself."""
+    statement = (
+        select(table.c.before)
+        .where(table.c.project_id == project_id, table.c.release == release, table.c.before != release)
+        .order_by(table.c.sequence.desc())
+        .limit(1)
+    )
+    return (await connection.execute(statement)).scalar_one_or_none()
+
+
+async def of_commit(connection: AsyncConnection, project_id: str, commit: str) -> list[Entry]:
+    """Each time that a release of the commit went live, newest first."""
+    numbers = select(releases.c.number).where(releases.c.project_id == project_id, releases.c.commit == commit)
+    statement = select(table).where(table.c.project_id == project_id, table.c.release.in_(numbers))
+    return [Entry(**row._mapping) for row in await connection.execute(statement.order_by(table.c.sequence.desc()))]
+
+
+async def count(connection: AsyncConnection, project_id: str) -> int:
+    """How many times something went live."""
+    statement = select(func.count()).select_from(table).where(table.c.project_id == project_id)
+    return (await connection.execute(statement)).scalar_one()
 
 
 async def replace_all(connection: AsyncConnection, project_id: str, entries: Sequence[Entry]) -> None:

@@ -105,6 +105,13 @@ async def every(connection: AsyncConnection, *, deleted: bool = False) -> list[P
     return await _with_aliases(connection, rows.all())
 
 
+async def called(connection: AsyncConnection, name: str) -> list[Project]:
+    """The projects that have `name` as an alias, deleted ones too."""
+    holders = select(aliases.c.project_id).where(aliases.c.name == name)
+    rows = await connection.execute(select(table).where(table.c.id.in_(holders)))
+    return await _with_aliases(connection, rows.all())
+
+
 async def take_alias(connection: AsyncConnection, name: str) -> None:
     """Takes `name` from every project that had it as an alias, since a project is about to be called that."""
     await connection.execute(delete(aliases).where(aliases.c.name == name))

@@ -121,6 +121,21 @@ async def newest_of_commit(connection: AsyncConnection, project_id: str, commit:
     return None if row is None else _release(row)
 
 
+async def starting_with(connection: AsyncConnection, project_id: str, beginning: str) -> list[str]:
+    """The commits that have a release and whose id begins so (hex digits)."""
+    # A range, not LIKE: the index on commits answers it.
+    statement = select(table.c.commit).where(
+        table.c.project_id == project_id, table.c.commit >= beginning, table.c.commit < f"{beginning}g"
+    )
+    return list((await connection.execute(statement.distinct())).scalars())
+
+
+async def tags(connection: AsyncConnection, project_id: str) -> dict[int, str | None]:
+    """The tag object of every release by its number, in any state."""
+    statement = select(table.c.number, table.c.tag).where(table.c.project_id == project_id)
+    return {row.number: row.tag for row in await connection.execute(statement)}
+
+
 async def prepared(connection: AsyncConnection, project_id: str) -> list[Release]:
     """The project's releases of which nobody knows yet whether they went live, oldest first."""
     statement = select(table).where(table.c.project_id == project_id, table.c.state == State.PREPARED)
