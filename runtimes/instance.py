@@ -49,6 +49,11 @@ class Cell(Protocol):
         """The first process."""
         ...
 
+    @property
+    def offline(self) -> bool:
+        """Whether nothing but its own loopback can be reached from it."""
+        ...
+
     def fill(self, application: Application) -> None:
         """Puts the code in its place and sets the limits; blocks, called once, in a thread."""
         ...
@@ -202,6 +207,7 @@ class RunnerInstance:
             "app": self._cell.app,
             "sources": list(application.sources),
             "type": application.type.value,
+            "offline": self._cell.offline,
             "env": {**env, **application.env},
             "context": {
                 "function_name": application.function,

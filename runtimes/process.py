@@ -22,6 +22,7 @@ class _ProcessCell:
     """A process tree and its folder."""
 
     throttled = False
+    offline = False
 
     def __init__(self, folder: Path, process: Process, cache: CodeCache) -> None:
         self._folder = folder

@@ -16,6 +16,11 @@ from clowdy.runtimes.api import DriverUnavailable
 OLDEST = (3, 11)
 _SOURCE = Path(__file__).with_name("inside")
 _PACKAGE = "_clowdy"
+# All that a sandbox has of /etc: without it the name `localhost` means nothing there.
+_ETC = {
+    "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 function\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
 _ASK = (
     "import sys; print(sys.version.partition(' ')[0], sys.version_info[0], sys.version_info[1], sys.prefix, sep='\\n')"
 )
@@ -75,6 +80,7 @@ def install_runner(folder: Path, python: Python) -> Path:
     digest = hashlib.sha256(python.version.encode())
     for source in sources:
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    digest.update(repr(_ETC).encode())
     target = folder / f"runner-{digest.hexdigest()[:16]}"
     if (target / "complete").exists():
         return target
@@ -84,6 +90,9 @@ def install_runner(folder: Path, python: Python) -> Path:
     for source in sources:
         place = target if source.name == "main.py" else package
         (place / source.name).write_bytes(source.read_bytes())
+    (target / "etc").mkdir()
+    for name, content in _ETC.items():
+        (target / "etc" / name).write_text(content)
     try:
         # The files are never changed, so that Python need not look whether they were.
         compile_all = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(target)]

@@ -18,6 +18,7 @@ from .codec import decode, to_bytes
 from .event import context_of, event_of
 from .loading import Function, LoadError, load, prepare, trace
 from .logs import Logs, Stream
+from .network import Explainer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,9 +111,18 @@ def end_if_forked(logs: Logs) -> None:
         _exit_now(0)
 
 
+def _explainer(logs: Logs, start: dict[str, Any]) -> Explainer:
+    explainer = Explainer(logs)
+    if start["offline"]:
+        explainer.watch()
+    return explainer
+
+
 def _probe(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
     prepare(start)
+    explainer = _explainer(logs, start)
     for handler in start["handlers"]:
+        explainer.again()
         _, log, said = _load(logs, start, handler)
         channel.send(log + frames.pack(frames.PROBED, 0, to_bytes(said)))
     channel.read()
@@ -120,7 +130,9 @@ def _probe(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
 
 def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
     prepare(start)
+    explainer = _explainer(logs, start)
     function, log, said = _load(logs, start, start["handler"])
+    explainer.again()
     if function is None:
         channel.send(log + frames.pack(frames.START_FAILED, 0, to_bytes(said)))
         channel.read()

@@ -22,6 +22,9 @@ _AGAIN_SECONDS = (0.002, 0.02, 0.2)
 class SandboxCell:
     """Implements `instance.Cell` for bubblewrap."""
 
+    # The one kind that there is so far.
+    offline = True
+
     def __init__(
         self,
         folder: Path,

@@ -69,6 +69,7 @@ def sandbox_command(
         *("--remount-ro", "/dev"),
         *("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108  (the sandbox's own)
         *("--ro-bind", runner, RUNNER, "--ro-bind", app, APP),
+        *("--symlink", f"{RUNNER}/etc", "/etc"),
         *("--remount-ro", "/", "--chdir", APP),
         *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
         *("--seccomp", str(SECCOMP_DESCRIPTOR), "--"),

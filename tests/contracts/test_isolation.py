@@ -150,16 +150,18 @@ async def test_the_host_is_out_of_sight(world: World, needs: Needs) -> None:
                 "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:4],
                 "environment": open("/proc/self/environ").read(),
                 "parents": open("/proc/1/environ").read(),
+                "settings": sorted(os.listdir("/etc")),
             }
         """
     seen = (await world.outcome(source)).json
-    top = {"app", "bin", "dev", "lib", "lib32", "lib64", "libx32", "proc", "runner", "sbin", "tmp", "usr"}
+    top = {"app", "bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "runner", "sbin", "tmp", "usr"}
     assert set(seen["top"]) <= top
     assert seen["processes"] <= 3
     assert seen["host"] == "function"
     assert seen["user"][:2] == [1000, 1000]
     assert seen["descriptors"][:3] == [0, 1, 2]
     assert seen["environment"] in ("", "PWD=/app\0")
+    assert seen["settings"] == ["hosts", "nsswitch.conf"]
 
 
 async def test_no_network_is_there(world: World, needs: Needs) -> None:
@@ -179,11 +181,87 @@ async def test_no_network_is_there(world: World, needs: Needs) -> None:
     assert (await world.outcome(source)).json == ["Network is unreachable", 1]
 
 
+EXPLANATION = "network is off for this function: set network: true in clowdy.yaml\n"
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        'socket.create_connection(("192.0.2.1", 80), 2)',
+        'socket.create_connection(("example.com", 443), 2)',
+        'socket.create_connection(("127.0.0.1", 9), 2)',
+        'socket.create_connection(("localhost", 9), 2)',
+        'socket.create_connection(("::1", 9), 2)',
+        'urllib.request.urlopen("http://example.com", timeout=2)',
+        'socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 53))',
+        'asyncio.run(asyncio.open_connection("192.0.2.1", 80))',
+        'socket.socket().connect_ex(("192.0.2.1", 80))',
+    ],
+)
+async def test_a_connection_that_fails_is_explained_once(world: World, needs: Needs, attempt: str) -> None:
+    needs(Promise.NO_NETWORK)
+    source = f"""
+        import asyncio, socket, urllib.request
+        def handler(event):
+            for _ in range(2):
+                try:
+                    {attempt}
+                except OSError:
+                    print("failed")
+            return True
+        """
+    log = (await world.outcome(source)).log
+    assert log.count(EXPLANATION) == 1
+    assert log.startswith(EXPLANATION)
+
+
+async def test_a_connection_that_fails_in_the_import_and_in_a_call_is_explained_in_both(
+    world: World, needs: Needs
+) -> None:
+    needs(Promise.NO_NETWORK)
+    source = """
+        import socket
+        def connect(event):
+            return socket.socket().connect_ex(("192.0.2.1", 80))
+        connect({})
+        handler = connect
+        """
+    instance, ready = await world.take(application(source))
+    assert ready.log == EXPLANATION
+    assert (await ask(instance)).log == EXPLANATION
+    assert (await ask(instance)).log == ""
+
+
+async def test_what_can_be_reached_is_not_explained(world: World) -> None:
+    source = """
+        import socket, sys, threading
+        def handler(event):
+            for host in ("127.0.0.1", "localhost"):
+                with socket.create_server((host, 0)) as server:
+                    socket.create_connection(server.getsockname()).close()
+            there, here = socket.socketpair()
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))
+            for wrong in ((), (None,), ("x",), (1, 2, 3)):
+                try:
+                    here.connect(*wrong)
+                except (TypeError, OSError):
+                    pass
+            try:
+                socket.socket(socket.AF_UNIX).connect("/tmp/nothing")
+            except OSError:
+                pass
+            return socket.gethostbyname("localhost")
+        """
+    outcome = await world.outcome(source)
+    assert outcome.json == "127.0.0.1"
+    assert outcome.log == ""
+
+
 async def test_its_own_loopback_is_there(world: World) -> None:
     source = """
         import socket, threading
         def handler(event):
-            server = socket.create_server(("127.0.0.1", 0))
+            server = socket.create_server(("localhost", 0))
             threading.Thread(target=lambda: server.accept()[0].sendall(b"hello")).start()
             return socket.create_connection(server.getsockname()).recv(5).decode()
         """
