@@ -92,7 +92,7 @@ class SandboxDriver:
         self._instances: set[RunnerInstance] = set()
         self._held: _Held | None = None
         self._found: Python
-        self._view: View
+        self._view: View | None = None
         self._system: System
         self._cache: CodeCache
         self._filter = b""
@@ -195,6 +195,7 @@ class SandboxDriver:
                 self._held = None
 
     def _prepare(self, launcher: Launcher) -> _Held:
+        assert self._view is not None
         name = secrets.token_hex(6)
         uid = self._identities.take() if self._identities is not None else None
         folder = self._view.written / "instances" / name
@@ -258,6 +259,9 @@ class SandboxDriver:
         groups, self._groups = self._groups, None
         if groups is not None:
             groups.close()
+        view, self._view = self._view, None
+        if view is not None:
+            view.close(self._run_dir)
 
 
 def _explain(text: str) -> str:

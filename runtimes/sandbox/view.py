@@ -6,6 +6,7 @@ runs as root therefore makes itself a private mount namespace and binds its fold
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -16,6 +17,7 @@ from clowdy.runtimes.api import DriverUnavailable
 
 _CLONE_NEWNS = 0x00020000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
+_MNT_DETACH = 2
 
 _private = False
 
@@ -45,6 +47,17 @@ class View:
 
     written: Path
     shown: Path
+    bound: bool = False
+
+    def close(self, run_dir: Path) -> None:
+        """Leaves nothing in `run_dir` that is not wanted any more; blocks."""
+        if self.bound:
+            ctypes.CDLL(None).umount2(os.fsencode(self.shown), _MNT_DETACH)
+        for folder in (self.shown, run_dir):
+            # Only what is empty: files lie there where there are no private mounts.
+            if folder.is_relative_to(run_dir):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def open_view(folder: Path, run_dir: Path) -> View:
@@ -64,7 +77,7 @@ def open_view(folder: Path, run_dir: Path) -> View:
         shown.mkdir(exist_ok=True, mode=0o711)
         if not shown.samefile(folder):
             _bind(folder, shown)
-        return View(folder, shown)
+        return View(folder, shown, bound=True)
     # Without private mounts the files themselves lie there.
     written = run_dir / "runtime"
     written.mkdir(exist_ok=True, mode=0o711)

@@ -48,7 +48,7 @@ def test_a_place_in_run_that_nobody_may_pass_is_refused(passable: Path) -> None:
 
 
 @root_only
-def test_private_mounts_show_a_hidden_folder_and_nothing_of_it_to_the_host(passable: Path) -> None:
+def test_private_mounts_show_a_hidden_folder_and_leave_nothing_behind(passable: Path) -> None:
     """In a process of its own: mounts that are private stay so until the process ends."""
     hidden = passable / "home"
     hidden.mkdir(mode=0o700)
@@ -61,12 +61,16 @@ assert enter_private_mounts()
 view = open_view(Path({str(hidden / "data")!r}), Path({str(passable / "run")!r}))
 (view.written / "file").write_text("seen")
 print((view.shown / "file").read_text(), view.shown)
+view.close(Path({str(passable / "run")!r}))
+assert not Path({str(passable / "run")!r}).exists()
+assert (view.written / "file").exists()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     if done.returncode == 77:
         pytest.skip("no mounts of its own here")
     assert done.stdout.split() == ["seen", str(passable / "run" / "view")], done.stderr
-    assert not (passable / "run" / "view" / "file").exists()
+    assert (hidden / "data" / "file").exists()
+    assert not (passable / "run").exists()
 
 
 @root_only
