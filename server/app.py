@@ -138,6 +138,8 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         write_hooks(hooks_dir)
         settings = GitSettings(git, setpriv, hooks_dir, limits=config.push, lock_fd=lock.descriptor)
         repositories = Repositories(config.data_dir / "repos", settings)
+        stack.callback(repositories.close)
+        repositories.clear()
         for project_id in repositories.every():
             for line in sweep(repositories.path(project_id)):
                 log.info("%s: %s", project_id, line)
