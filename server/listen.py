@@ -84,7 +84,7 @@ async def listen(parts: Parts, bound: socket.socket) -> AsyncIterator[Listening]
         version=importlib.metadata.version("clowdy"),
         routes=[*_git(parts).routes(), *_direct(parts).routes()],
     )
-    runner = Runner(make_application(services), parts.gateway)
+    runner = Runner(make_application(services), parts.gateway, connections=config.connections)
     await runner.setup()
     site = web.SockSite(runner, bound, backlog=BACKLOG)
     await site.start()
@@ -122,6 +122,8 @@ def _git(parts: Parts) -> GitEndpoint:
             releases.projects.check_name(name)
             return Located(None)
         authorizer.authorize(principal, Right.READ if service is Service.FETCH else Right.DEPLOY, project.id)
+        if service is Service.FETCH:
+            await releases.noted(project.id)
         return Located(parts.repositories.open(project.id), project.id)
 
     async def open_push(principal: Principal, name: str, located: Located) -> Ticket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from clowdy.server.store.projects import Project
 from clowdy.server.store.pushes import Push
 
 SERVER = "clowdy"
+NOTES_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Releases:
         self._turns = Turns()
         self._activator = Activator(context, self._went_live)
         self._background: set[asyncio.Task[None]] = set()
+        self._noting: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self.projects = ProjectDesk(
             context, reserved, self._activator.exclusive, lambda project_id, why: self.pushes.end(project_id, why)
         )
@@ -71,6 +74,11 @@ class Releases:
             _, late = await asyncio.wait(self._background, timeout=5)
             for task in late:
                 task.cancel()
+
+    async def noted(self, project_id: str) -> None:
+        """Returns when the notes of what went live so far are written: who fetches after a push finds them."""
+        if tasks := self._noting.get(project_id):
+            await asyncio.wait(tuple(tasks), timeout=NOTES_SECONDS)
 
     def live(self, project_id: str) -> Serving | None:
         """What serves a project."""
@@ -138,7 +146,7 @@ class Releases:
         replaced = await context.pool.retire(
             application.key for application in before.applications.values() if application.key not in new_keys
         )
-        self._later(notes.note_secret(context, project, serving.record.commit, name, who, now))
+        self._note(project, notes.note_secret(context, project, serving.record.commit, name, who, now))
         return replaced
 
     async def renamed(self, project: Project) -> None:
@@ -190,7 +198,7 @@ class Releases:
 
     def _went_live(self, activation: Activation) -> None:
         project, commit = activation.serving.project, activation.serving.record.commit
-        self._later(notes.write_note(self._context, project, commit))
+        self._note(project, notes.write_note(self._context, project, commit))
 
     async def _catch_up(self, project: Project, commit: str) -> None:
         """A deploy branch ahead of its releases is deployed as its push would have been."""
@@ -203,10 +211,21 @@ class Releases:
         finally:
             await self.pushes.close(ticket)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _note(self, project: Project, work: Coroutine[Any, Any, None]) -> None:
+        task = self._later(work)
+        self._noting[project.id].add(task)
+        task.add_done_callback(partial(self._noted, project.id))
+
+    def _noted(self, project_id: str, task: asyncio.Task[None]) -> None:
+        self._noting[project_id].discard(task)
+        if not self._noting[project_id]:
+            del self._noting[project_id]
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
@@ -102,7 +103,8 @@ def _judge(
 
 def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed) -> str:
     if failed.reason is StartReason.MISSING_MODULE and failed.module:
-        elsewhere = _outside(candidate, function, failed.module)
+        paths = [entry.path for entry in candidate.tree.walk(".")]
+        elsewhere = outside_source(paths, function.sources, failed.module, failed.text)
         if elsewhere:
             return f"{elsewhere} is outside source: {', '.join(function.sources)}"
         return f"there is no module {failed.module}"
@@ -110,16 +112,33 @@ def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed) -
     return lines[-1].strip() if lines else failed.reason.value
 
 
-def _outside(candidate: Candidate, function: FunctionSpec, module: str) -> str | None:
-    """The path of a missing module that stands elsewhere in the repository."""
-    relative = module.replace(".", "/")
-    for ending in (f"{relative}.py", f"{relative}/__init__.py"):
-        for entry in candidate.tree.walk("."):
-            if entry.path == ending or entry.path.endswith(f"/{ending}"):
-                inside = any(source == "." or entry.path.startswith(f"{source}/") for source in function.sources)
-                if not inside:
-                    return entry.path
-    return None
+def outside_source(paths: Sequence[str], sources: Sequence[str], module: str, traceback: str) -> str | None:
+    """The path of a missing module that stands elsewhere in the repository.
+
+    Python names the first part that it did not find (`lib` of `import lib.db`); the traceback has the rest.
+    """
+    beyond = [
+        path
+        for path in paths
+        if path.endswith(".py") and not any(source == "." or path.startswith(f"{source}/") for source in sources)
+    ]
+    for name in (*_imported(module, traceback), module):
+        relative = name.replace(".", "/")
+        for ending in (f"{relative}.py", f"{relative}/__init__.py"):
+            found = next((path for path in beyond if path == ending or path.endswith(f"/{ending}")), None)
+            if found is not None:
+                return found
+    folder = f"/{module.replace('.', '/')}/"
+    return next((path for path in beyond if folder in f"/{path}"), None)
+
+
+def _imported(module: str, traceback: str) -> Iterable[str]:
+    """The whole names that the traceback's import lines ask for, deepest first."""
+    pattern = rf"(?:from|import)\s+({re.escape(module)}(?:\.\w+)*)(?:\s+import\s+(\w+))?"
+    for whole, member in re.findall(pattern, traceback):
+        if member:
+            yield f"{whole}.{member}"
+        yield whole
 
 
 def _problem(candidate: Candidate, name: str, code: str, message: str) -> Problem:
