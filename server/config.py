@@ -61,6 +61,7 @@ class Config:
     idle_seconds: float = 300.0
     wait_seconds: float = 10.0
     waiters: int = 100
+    connections: int = 1_000
     body_limit_bytes: int = 6 * MEBIBYTE
     push: PushLimits = PushLimits()
     admin_token: str | None = field(default=None, repr=False)
@@ -357,6 +358,7 @@ _SETTINGS = {
         _Setting("idle", _seconds),
         _Setting("wait", _seconds),
         _Setting("waiters", _number(0, 100_000)),
+        _Setting("connections", _number(1, 1_000_000)),
         _Setting("body_limit", _size(1)),
         _Setting("push_pack_bytes", _size(1)),
         _Setting("push_unpacked_bytes", _size(1)),

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,13 @@ DELEGATE = "systemd-run --user --scope -p Delegate=yes make run"
 
 
 def prepare_process(config: Config) -> None:
-    """Gives the process mounts of its own where the sandbox will need them; called before any thread is started."""
+    """Gives the process mounts of its own where the sandbox will need them; called before any thread is started.
+
+    Besides, it may have as many files open as it can be allowed: each connection and each instance takes some.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if config.runtime != "process":
         enter_private_mounts()
 

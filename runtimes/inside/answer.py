@@ -112,7 +112,7 @@ def _response(value: dict[str, Any]) -> tuple[bytes, bytes]:
 
 
 def _body(value: dict[str, Any]) -> tuple[bytes, str]:
-    body = value.get("body", b"")
+    body = value.get("body", "")
     encoded = value.get("isBase64Encoded", False)
     if encoded is True:
         from binascii import Error, a2b_base64

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-from clowdy.server.serve.answers import SERVER, error_body
+from clowdy.server.serve.answers import SERVER, error_body, serialise
 from clowdy.server.serve.call_ids import new_call_id
+from clowdy.server.serve.crowd import Crowd
 
 if TYPE_CHECKING:
     from clowdy.server.serve.exchange import Exchange
@@ -26,13 +27,13 @@ STALL_SECONDS = 30.0
 
 
 class Connection(web.RequestHandler):
-    """One connection.
+    """One connection, one of the `crowd` of all.
 
     `on_lost` is called once if the connection goes while it is set. Slow heads and clients that take nothing end
     the connection; bodies are their readers' business, since a push may think longer than a form.
     """
 
-    __slots__ = ("_head_timer", "_stall_timer", "on_lost")
+    __slots__ = ("_counted", "_head_timer", "_stall_timer", "crowd", "on_lost")
 
     head_seconds = HEAD_SECONDS
     stall_seconds = STALL_SECONDS
@@ -40,6 +41,8 @@ class Connection(web.RequestHandler):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.on_lost: Callable[[], object] | None = None
+        self.crowd: Crowd | None = None
+        self._counted: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -53,7 +56,21 @@ class Connection(web.RequestHandler):
         """See `gateway.Client`."""
         return None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = self.peer
+        if self.crowd is None or peer is None:
+            return
+        if self.crowd.enter(peer):
+            self._counted = peer
+        elif self.transport is not None:
+            self.transport.write(_crowded())
+            self.force_close()
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._counted is not None and self.crowd is not None:
+            self.crowd.leave(self._counted)
+            self._counted = None
         self._stop_timers()
         super().connection_lost(exc)
         on_lost, self.on_lost = self.on_lost, None
@@ -120,6 +137,11 @@ class Connection(web.RequestHandler):
 
     # Errors.
 
+    def log_exception(self, *arguments: Any, **options: Any) -> None:
+        """Writes nothing of a body that broke its encoding: its reader has told whoever sent it."""
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*arguments, **options)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -145,3 +167,16 @@ class Connection(web.RequestHandler):
         response = web.Response(status=status, body=body, headers=headers)
         response.force_close()
         return response
+
+
+def _crowded() -> bytes:
+    request_id = new_call_id()
+    body = error_body("Too many connections from one address", "busy", request_id)
+    headers = [
+        ("Content-Type", "application/json"),
+        ("X-Request-Id", request_id),
+        ("Retry-After", "1"),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+    ]
+    return serialise(429, headers) + body

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import orjson
 from aiohttp import web
 
-from clowdy.server.errors import NotAuthenticated, NotFound
-from clowdy.server.serve.answers import Header
+from clowdy.server.errors import NotAuthenticated
+from clowdy.server.serve.answers import JSON, Header, error_body
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.exchange import ANSWER_LIMIT, Exchange
 from clowdy.server.serve.gateway import Client, Gateway, Refusal, failure_of
@@ -47,26 +47,30 @@ class Direct:
         """Anybody may call, unless the function is private: then it is not found without a token that sees it."""
         found = self._gateway.live.functions.get(request.match_info["function"])
         if found is None:
-            raise NotFound("Function not found")
+            return _nothing("Function not found")
         project, target = found
         if not target.public:
             try:
                 sees = await self._who(request)
             except NotAuthenticated:
-                raise NotFound("Function not found") from None
+                return _nothing("Function not found")
             if not sees(project.project_id):
-                raise NotFound("Function not found")
+                return _nothing("Function not found")
         return await self._invoke(request, project, target)
 
     async def by_name(self, request: web.Request) -> web.StreamResponse:
         """Names can be guessed, so that this needs a token before it says what is there."""
-        sees = await self._who(request)
+        try:
+            sees = await self._who(request)
+        except NotAuthenticated as error:
+            challenge = {"WWW-Authenticate": 'Bearer realm="clowdy"'}
+            return _error(401, "unauthorized", error.message, new_call_id(), challenge)
         project = self._gateway.live.project(request.match_info["project"])
         if project is None or not sees(project.project_id):
-            raise NotFound("Project not found")
+            return _nothing("Project not found")
         target = project.functions.get(request.match_info["function"])
         if target is None:
-            raise NotFound("Function not found")
+            return _nothing("Function not found")
         return await self._invoke(request, project, target)
 
     async def _who(self, request: web.Request) -> Sees:
@@ -126,14 +130,28 @@ class Direct:
     def _refuse(
         self, request: web.Request, project: ProjectTable, request_id: str, refusal: Refusal
     ) -> web.StreamResponse:
-        content: dict[str, Any] = {"detail": refusal.detail, "code": refusal.code, "request_id": request_id}
-        if self._gateway.is_author(request, project, refusal):
-            content["error"] = refusal.error.encode("utf-8", "replace").decode()
+        error = refusal.error if self._gateway.is_author(request, project, refusal) else None
         headers = {**_headers(project, request_id), **dict(refusal.headers)}
-        response = web.Response(status=refusal.status, body=orjson.dumps(content), headers=headers)
+        response = _error(refusal.status, refusal.code, refusal.detail, request_id, headers, error)
         if refusal.status in {400, 408, 413}:
             response.force_close()
         return response
+
+
+def _nothing(detail: str) -> web.Response:
+    return _error(404, "not_found", detail, new_call_id())
+
+
+def _error(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+    error: str | None = None,
+) -> web.Response:
+    body = error_body(detail, code, request_id, error)
+    return web.Response(status=status, body=body, headers={**dict(JSON), "X-Request-Id": request_id, **(headers or {})})
 
 
 def _headers(project: ProjectTable, request_id: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from clowdy.server.serve.connection import Connection
+from clowdy.server.serve.crowd import CONNECTIONS_PER_ADDRESS, Crowd
 from clowdy.server.serve.fast import FastConnection
 from clowdy.server.serve.gateway import Gateway
 
@@ -18,20 +19,34 @@ class FastServer(web.Server):
     """aiohttp's low-level server: what the gateway has no place for goes to the pages' application.
 
     `fast` lets requests take the short way of `FastConnection`; without it everything goes through aiohttp.
+    `connections` is the most that one address may have open.
     """
 
-    def __init__(self, gateway: Gateway, pages: web.Server, *, fast: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        pages: web.Server,
+        *,
+        fast: bool = True,
+        connections: int = CONNECTIONS_PER_ADDRESS,
+        **options: Any,
+    ) -> None:
         options.setdefault("keepalive_timeout", IDLE_SECONDS)
         options.setdefault("access_log", None)
         super().__init__(self._dispatch, request_factory=pages.request_factory, **options)
         self._gateway = gateway
         self._pages = pages.request_handler
         self._fast = fast
+        self._crowd = Crowd(connections, gateway.proxies.trusts)
 
     def __call__(self) -> web.RequestHandler:
+        connection: Connection
         if self._fast:
-            return FastConnection(self._gateway, self, loop=self._loop, **self._kwargs)
-        return Connection(self, loop=self._loop, **self._kwargs)
+            connection = FastConnection(self._gateway, self, loop=self._loop, **self._kwargs)
+        else:
+            connection = Connection(self, loop=self._loop, **self._kwargs)
+        connection.crowd = self._crowd
+        return connection
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path

@@ -15,6 +15,9 @@ from aiohttp import web
 IDLE_SECONDS = 30.0
 """How long a client may take over the next piece of its body."""
 
+BODY_SECONDS = 300.0
+"""How long the whole of a body may take, however steadily it drips."""
+
 SESSION_COOKIES = ("clowdy_session", "__Host-clowdy_session")
 
 HOP_BY_HOP = frozenset(
@@ -139,12 +142,15 @@ def _latin(text: str) -> str:
     return text
 
 
-async def read_body(request: web.BaseRequest, limit: int, idle_seconds: float = IDLE_SECONDS) -> bytes:
+async def read_body(
+    request: web.BaseRequest, limit: int, idle_seconds: float = IDLE_SECONDS, whole_seconds: float = BODY_SECONDS
+) -> bytes:
     """The whole body, after a `100 Continue` for a client that waits for one.
 
     Raises TooLarge as soon as that is known, which is before anything is read where the size was announced,
-    BodyStalled when nothing came for `idle_seconds`, and BodyBroken. Whoever answers then should close the
-    connection; aiohttp goes on reading for some seconds, so that the client sees the answer.
+    BodyStalled when nothing came for `idle_seconds` or all did not come within `whole_seconds`, and BodyBroken.
+    Whoever answers then should close the connection; aiohttp goes on reading for some seconds, so that the client sees
+    the answer.
     """
     announced = request.content_length
     if announced is not None and announced > limit:
@@ -157,9 +163,11 @@ async def read_body(request: web.BaseRequest, limit: int, idle_seconds: float = 
         request.writer.output_size = 0
     pieces: list[bytes] = []
     size = 0
+    loop = asyncio.get_running_loop()
+    end = loop.time() + whole_seconds
     while True:
         try:
-            async with asyncio.timeout(idle_seconds):
+            async with asyncio.timeout_at(min(end, loop.time() + idle_seconds)):
                 piece = await request.content.readany()
         except TimeoutError:
             raise BodyStalled from None

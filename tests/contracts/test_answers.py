@@ -176,6 +176,7 @@ BINARY = "application/octet-stream"
         ("{'statusCode': 200, 'body': 7}", 200, JSON, b"7"),
         ("{'statusCode': 200, 'body': None}", 200, JSON, b"null"),
         ("__import__('http').HTTPStatus.OK", 200, JSON, b"200"),
+        ("{'statusCode': 410}", 410, TEXT, b""),
         ("{'statusCode': __import__('http').HTTPStatus.GONE, 'body': ''}", 410, TEXT, b""),
         (r"{'a': '\ud800'}", 200, JSON, b'{"a":"\\ud800"}'),
         ("{1: 'x'}", 200, JSON, b'{"1":"x"}'),

@@ -122,7 +122,8 @@ async def test_unknown_and_private_functions_are_not_found(on: Stage) -> None:
         ("/api/invoke/theirs000000", BEARER),
     ):
         reply = await invoke(on, target, headers=headers)
-        assert (reply.status, reply.json["detail"]) == (404, "Function not found")
+        assert (reply.status, reply.json["detail"], reply.json["code"]) == (404, "Function not found", "not_found")
+        assert reply.json["request_id"] == reply["X-Request-Id"]
     assert (await invoke(on, "/api/invoke/hidden000000", headers=BEARER)).status == 200
 
 
@@ -130,7 +131,9 @@ async def test_by_name_a_token_comes_first(on: Stage) -> None:
     on.gateway.publish(project_table("blog"), ["blog"])
 
     for target in ("/api/invoke/shop/echo", "/api/invoke/shop/nothing", "/api/invoke/nothing/echo"):
-        assert (await invoke(on, target)).status == 401
+        reply = await invoke(on, target)
+        assert (reply.status, reply.json["code"]) == (401, "unauthorized")
+        assert reply["WWW-Authenticate"].startswith("Bearer")
         assert (await invoke(on, target, headers=[("Authorization", "Bearer wrong")])).status == 401
     for project in ("shop", "old-shop", "id-shop"):
         assert (await invoke(on, f"/api/invoke/{project}/echo", headers=BEARER)).json["success"] is True

@@ -11,6 +11,7 @@ import pytest
 
 from clowdy.runtimes.api import DriverUnavailable, FailureCode, StartFailed, StartReason
 from clowdy.runtimes.pool import Busy, NoMemory
+from clowdy.server.serve.requests import read_body
 from tests.server.serve.stage import (
     ADMIN,
     TOKEN,
@@ -405,6 +406,23 @@ async def test_a_body_that_stops_coming_ends_the_request(on: Stage) -> None:
 
     assert reply.startswith(b"HTTP/1.1 408")
     assert b"Connection: close" in reply
+
+
+async def test_a_body_that_drips_has_a_time_for_the_whole(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_body, "__defaults__", (30.0, 0.2))
+    reader, writer = await on.connect()
+    writer.write(b"POST /api/gateway/shop/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+
+    async def drip() -> None:
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    dripping = asyncio.ensure_future(drip())
+    try:
+        assert (await read_reply(reader)).status == 408
+    finally:
+        dripping.cancel()
 
 
 async def test_a_body_that_breaks_its_encoding_is_a_bad_request(on: Stage) -> None:
