@@ -22,7 +22,7 @@ test: check
 	@exec $(PYTHON) -m pytest
 
 test-fast: setup-test
-	@exec $(PYTHON) -m pytest -m "not slow"
+	@exec $(PYTHON) -m pytest -m "not slow" -n 2
 
 bench: setup-bench
 	@exec $(PYTHON) -m tests.bench

@@ -120,6 +120,11 @@ class Archive:
 
     @classmethod
     def _open(cls, path: Path) -> Self:
+        try:
+            # It holds what was sent and answered; SQLite gives the files beside it the same mode.
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise StartError(f"the journal {path} cannot be opened: {error.strerror}") from None
         engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False}, pool_size=4)
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)

@@ -24,7 +24,11 @@ def folders() -> Iterator[Path]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "world" in metafunc.fixturenames:
         isolation = metafunc.module.__name__.endswith("test_isolation")
-        metafunc.parametrize("world", {**DRIVERS, **VARIANTS} if isolation else DRIVERS, indirect=True)
+        names = {**DRIVERS, **VARIANTS} if isolation else DRIVERS
+        # Instances take most of the suite's time: `make test-fast` asks one driver what it answers, and no more.
+        answers = metafunc.module.__name__.endswith("test_answers")
+        marks = {name: () if answers and name == "process" else (pytest.mark.slow,) for name in names}
+        metafunc.parametrize("world", [pytest.param(name, marks=marks[name]) for name in names], indirect=True)
 
 
 @pytest.fixture

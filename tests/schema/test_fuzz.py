@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -96,6 +97,7 @@ def test_any_requirements(text: str) -> None:
         assert problem.message == printable(problem.message)
 
 
+@pytest.mark.slow
 def test_the_worst_files_known_take_little_time() -> None:
     many = range(9_900)
     worst = [

@@ -169,12 +169,14 @@ async def test_a_bomb_in_the_middle_of_a_history(remote: Remote) -> None:
         assert "the push is larger than 2 MB unpacked" in await refused(small, builder, tip)
 
 
+@pytest.mark.slow
 async def test_a_commit_as_large_as_a_film(remote: Remote) -> None:
     builder = Builder()
     tip = builder.commit(builder.tree((FILE, b"f", builder.blob(b"x"))), message=b"x" * 17 * MEBIBYTE)
     assert "has 17 MB" in await refused(remote, builder, tip)
 
 
+@pytest.mark.slow
 async def test_300_megabytes_of_zeros(remote: Remote) -> None:
     builder = Builder()
     tip = builder.commit(builder.tree((FILE, b"zero", builder.blob(bytes(300 * MEBIBYTE)))))

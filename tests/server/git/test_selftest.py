@@ -20,6 +20,7 @@ async def test_a_server_in_order_passes_and_leaves_nothing(remote: Remote, tmp_p
     assert remote.judged == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["pre-receive", "proc-receive"])
 @pytest.mark.parametrize("damage", ["missing", "not executable", "no interpreter", "silent"])
 async def test_a_hook_that_is_not_called_stops_the_start(

@@ -330,6 +330,20 @@ async def test_a_full_disk_loses_calls_counts_them_and_goes_on(tmp_path: Path, m
         assert journal.health.lost == 3
 
 
+async def test_no_secret_comes_to_the_spool(tmp_path: Path) -> None:
+    def mask(data: bytes) -> bytes:
+        return data.replace(b"hunter22", b"********")
+
+    async with opened(tmp_path, mask_of=lambda project_id: mask if project_id == PROJECT else None) as journal:
+        add(journal, 1, log=b"hunter22", body=b"hunter22", answer=b"hunter22", path="/hunter22", error="hunter22")
+        add(journal, 1, log=b"harmless")
+        spooled = b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir())
+
+        assert b"hunter22" not in spooled
+        assert spooled.count(b"********") >= 4
+        assert b"harmless" in spooled
+
+
 async def test_what_cannot_be_read_is_lost_and_holds_up_nothing(tmp_path: Path) -> None:
     def redact(project_id: str, text: str) -> str:
         if "poison" in text:
@@ -555,6 +569,15 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
     engine.dispose()
 
     assert differences == []
+
+
+def test_nobody_else_can_read_what_was_sent_and_answered(tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path / "journal.db")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("journal.db*")}
+    archive.close()
+
+    assert set(modes.values()) == {0o600}
+    assert "journal.db" in modes
 
 
 def test_every_page_is_one_range_of_an_index(tmp_path: Path) -> None:

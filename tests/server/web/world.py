@@ -31,6 +31,7 @@ from clowdy.server.store.pushes import Push
 from clowdy.server.store.releases import Release, State
 from clowdy.server.web.app import make_application
 from clowdy.server.web.services import CallFilter, CallTotals, Missed, Services
+from tests.server.databases import open_store
 
 ADMIN = "the preset admin token"
 SHOP = Project("0123456789ab", "shop", "The Shop", "", "ana", "refs/heads/main", (), 100.0)
@@ -197,7 +198,7 @@ class World:
 @asynccontextmanager
 async def make_world(tmp_path: Path) -> AsyncIterator[World]:
     """A world with two projects, one of which serves a release."""
-    store = await Store.open(tmp_path / "clowdy.db")
+    store = await open_store(tmp_path / "clowdy.db")
     tokens = Tokens(store)
     await tokens.open(ADMIN)
     secrets = Secrets(store, Keyring([b"k" * 32]))
