@@ -108,6 +108,11 @@ class Secrets:
         """What masks the project's values, as far as they were asked for in this process; None for no values."""
         return self._redactors.get(project_id)
 
+    def mask_of(self, project_id: str) -> Callable[[bytes], bytes] | None:
+        """What masks the project's values in bytes, or None where there are none to be masked."""
+        redactor = self._redactors.get(project_id)
+        return redactor.data if redactor else None
+
     def redact(self, project_id: str, text: str) -> str:
         """`text` with the project's values masked."""
         redactor = self._redactors.get(project_id)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 from clowdy.server.errors import ClowdyError, Invalid
 from clowdy.server.serve.archive import Archive, Page, State, Totals
 from clowdy.server.serve.call_ids import CallIds, new_call_id, number_of
-from clowdy.server.serve.records import Packer, Record, Redact, no_redaction, unpack
+from clowdy.server.serve.records import Mask, Packer, Record, Redact, no_redaction, unpack
 from clowdy.server.serve.spool import BACKLOG_BYTES, Position, Spool
 from clowdy.server.serve.tail import Tail
 
@@ -63,11 +63,18 @@ class Journal:
     """The calls of every project."""
 
     def __init__(
-        self, archive: Archive, spool: Spool, state: State, redact: Redact, clock: Callable[[], float]
+        self,
+        archive: Archive,
+        spool: Spool,
+        state: State,
+        redact: Redact,
+        mask_of: Callable[[str], Mask | None],
+        clock: Callable[[], float],
     ) -> None:
         self._archive = archive
         self._spool = spool
         self._redact = redact
+        self._mask_of = mask_of
         self._clock = clock
         self._pack = Packer()
         self._done = state.done
@@ -93,6 +100,7 @@ class Journal:
         data_dir: Path,
         *,
         redact: Redact = no_redaction,
+        mask_of: Callable[[str], Mask | None] = lambda project_id: None,
         clock: Callable[[], float] = time.time,
         ids: CallIds = new_call_id,
         keep_rows: int = KEEP_ROWS,
@@ -101,7 +109,8 @@ class Journal:
     ) -> Self:
         """The journal in `data_dir`, with everything in it that an earlier server answered.
 
-        `redact` takes a project's secrets out of what is stored; it is called on a thread.
+        `redact` takes a project's secrets out of what is stored; it is called on a thread. `mask_of` a project does
+        so before anything is written to the spool; None says that the project has none.
         """
 
         def begin() -> tuple[Archive, Spool, State]:
@@ -116,7 +125,7 @@ class Journal:
 
         archive, spool, state = await asyncio.to_thread(begin)
         ids.begin_after(state.highest)
-        journal = cls(archive, spool, state, redact, clock)
+        journal = cls(archive, spool, state, redact, mask_of, clock)
         journal._keep_rows = keep_rows
         journal._keep_seconds = keep_seconds
         await journal.flush()
@@ -141,7 +150,7 @@ class Journal:
 
     def append(self, call: CallRecord) -> None:
         """Records a call so that it survives the end of this process. Never waits for more than one write."""
-        packed = self._pack(call)
+        packed = self._pack(call, self._mask_of(call.project.project_id))
         if self._spool.append(packed):
             self._waiting_bytes += len(packed)
         else:

@@ -1,7 +1,7 @@
 """One call as it is remembered: packed in a microsecond or two when it ends, unpacked and cleaned later.
 
 What is packed is cut a little after the limit of each part, and exactly at it only when secrets were taken out:
-a secret that is cut in two would not be recognised.
+a secret that is cut in two would not be recognised, so that what follows the limit is dropped after that.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Redact = Callable[[str, str], str]
 """Takes the secrets of a project id out of a text."""
+
+Mask = Callable[[bytes], bytes]
+"""Takes a project's secrets out of bytes; gives the same object where there are none."""
 
 
 class BadRecord(Exception):
@@ -126,8 +129,8 @@ class Packer:
     def __init__(self) -> None:
         self._origins: dict[int, tuple[ProjectTable, Target, bytes]] = {}
 
-    def __call__(self, call: CallRecord) -> bytes:
-        """The call in one piece of bytes."""
+    def __call__(self, call: CallRecord, mask: Mask | None = None) -> bytes:
+        """The call in one piece of bytes, without what `mask` finds."""
         target = call.target
         known = self._origins.get(id(target))
         # An id can be that of an object that is gone: what it stood for is compared.
@@ -150,6 +153,13 @@ class Packer:
             (call.id, call.status, call.code or "", call.trigger, (call.method or "")[:TEXT_BYTES])
         ).encode("utf-8", "replace")
         path = b"" if call.path is None else call.path[:TEXT_BYTES].encode("utf-8", "replace")
+        if mask is not None:
+            parts = (path, event, body, answer, log, error)
+            if mask(joined := b"\n".join(parts)) is not joined:
+                cut = _cut_parts(*map(len, parts))
+                path, event, body, answer, log, error = (
+                    mask(part)[:-MARGIN] if was_cut else mask(part) for part, was_cut in zip(parts, cut, strict=True)
+                )
         origin = known[2]
         return b"".join(
             (
@@ -189,6 +199,19 @@ class Packer:
         return known
 
 
+def _cut_parts(_path: int, event: int, body: int, answer: int, log: int, error: int) -> tuple[bool, ...]:
+    """Which parts, by their lengths, were cut when they were packed, and so may end with half a secret."""
+    request = event + body == EVENT_BYTES + MARGIN
+    return (
+        False,
+        request and not body,
+        request and body > 0,
+        answer == RESULT_BYTES + MARGIN,
+        log == LOG_BYTES + MARGIN,
+        error == LOG_BYTES + MARGIN,
+    )
+
+
 def unpack(packed: bytes, redact: Redact | None = None) -> Record:
     """The record, without secrets, NUL and what is no Unicode; raises BadRecord."""
     try:
@@ -213,6 +236,9 @@ def _unpack(packed: bytes, redact: Redact | None) -> Record:
     call_id, status, code, trigger, method = words.split("\0", 4)
     if redact is not None:
         rest = [redact(project_id, part) if part else part for part in rest]
+        if flags & _CUT:
+            cut = _cut_parts(*lengths[2:])
+            rest = [part[:-MARGIN] if was_cut else part for part, was_cut in zip(rest, cut, strict=True)]
     path, head, body, result, log, error = rest
     if flags & _EVENT_CUT:
         head = _cut(head, EVENT_BYTES)

@@ -162,6 +162,19 @@ async def test_a_new_server_masks_from_its_start(secrets: Secrets, store: Store)
     assert other.redact("p", "first value") == "********"
 
 
+async def test_bytes_are_masked_too(secrets: Secrets) -> None:
+    assert secrets.mask_of("p") is None
+    await secrets.set("p", "SHORT", "abc", by="ana")
+    assert secrets.mask_of("p") is None
+    await secrets.set("p", "KEY", "first value", by="ana")
+
+    mask = secrets.mask_of("p")
+    assert mask is not None
+    assert mask(b"a first value") == b"a ********"
+    innocent = b"innocent"
+    assert mask(innocent) is innocent
+
+
 async def test_what_is_masked_is_bounded(secrets: Secrets) -> None:
     for number in range(80):
         await secrets.set("p", "KEY", f"value {number}", by="ana")

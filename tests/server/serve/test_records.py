@@ -13,6 +13,7 @@ from clowdy.server.serve.exchange import CallRecord
 from clowdy.server.serve.records import (
     EVENT_BYTES,
     LOG_BYTES,
+    MARGIN,
     RESULT_BYTES,
     BadRecord,
     Packer,
@@ -206,6 +207,37 @@ def test_a_secret_at_the_limit_is_taken_out_whole(shift: int) -> None:
 
     assert "hu" not in record.log
     assert "hu" not in record.result
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("times", [1, 20])
+def test_half_a_secret_where_a_part_was_cut_is_dropped(masked: bool, times: int) -> None:
+    """Masks are shorter than what they hide: what was packed beyond the limit must not move within it."""
+    secret = "hunter" * 100
+
+    def redact(project_id: str, text: str) -> str:
+        return text.replace(secret, "********")
+
+    def mask(data: bytes) -> bytes:
+        return data.replace(secret.encode(), b"********")
+
+    def cut(limit: int) -> bytes:
+        before = secret.encode() * times
+        return before + b"." * (limit + MARGIN - len(before) - 300) + secret.encode() + b"r" * 9_000
+
+    whole = call(log=cut(LOG_BYTES), answer=cut(RESULT_BYTES), body=cut(EVENT_BYTES - len(head())), error="")
+    record = unpack(Packer()(whole, mask if masked else None), redact)
+
+    for part in (record.log, record.result, record.body.decode()):
+        assert "hu" not in part
+        assert part.startswith("********")
+    assert record.truncated == ("event", "result", "log")
+
+
+def test_masking_leaves_what_has_no_secrets_as_it_is() -> None:
+    whole = call(log=b"printed", answer=b"r" * (RESULT_BYTES + MARGIN + 1))
+
+    assert Packer()(whole, lambda data: data) == Packer()(whole)
 
 
 def test_the_api_has_the_names_of_both_contracts() -> None:
