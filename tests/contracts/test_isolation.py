@@ -81,6 +81,20 @@ async def test_files_in_tmp_count_as_memory(world: World, needs: Needs) -> None:
     assert outcome.code is FailureCode.OUT_OF_MEMORY
 
 
+async def test_empty_files_in_tmp_count_as_memory(world: World, needs: Needs) -> None:
+    needs(Promise.MEMORY, Promise.MEMORY_WATCHED)
+    source = """
+        import time
+        def handler(event):
+            for number in range(60_000):
+                open(f"/tmp/{number}", "w").close()
+            time.sleep(1)
+            return "kept"
+        """
+    limits = Limits(memory_bytes=40 * MEBIBYTE, cpu=2.0)
+    assert (await world.outcome(source, timeout=25.0, limits=limits)).code is FailureCode.OUT_OF_MEMORY
+
+
 async def test_tmp_is_private_and_limited(world: World, needs: Needs) -> None:
     needs(Promise.PRIVATE_TMP)
     source = """
