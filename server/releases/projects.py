@@ -124,9 +124,11 @@ class ProjectDesk:
 
     async def describe(self, project: Project, who: str, *, display_name: str, description: str) -> Project:
         """Changes what people read; names and URLs stay."""
-        return await self._change(
-            replace(project, display_name=display_name, description=description), who, "project.describe"
-        )
+        async with self._exclusive(project.id):
+            project = await self.find(project.id)
+            return await self._change(
+                replace(project, display_name=display_name, description=description), who, "project.describe"
+            )
 
     async def rename(self, project: Project, name: str, who: str) -> Project:
         """The old name stays as an alias until another project takes it."""
@@ -137,9 +139,10 @@ class ProjectDesk:
             taken = await projects.find(connection, name)
         if taken is not None and taken.name == name:
             raise Conflict(f"there is a project {name} already")
-        aliases = tuple(alias for alias in (project.name, *project.aliases) if alias != name)
-        display_name = name if project.display_name == project.name else project.display_name
         async with self._exclusive(project.id):
+            project = await self.find(project.id)
+            aliases = tuple(alias for alias in (project.name, *project.aliases) if alias != name)
+            display_name = name if project.display_name == project.name else project.display_name
             self._context.changes[project.id] += 1
             return await self._change(
                 replace(project, name=name, display_name=display_name, aliases=aliases), who, "project.rename"
@@ -148,6 +151,7 @@ class ProjectDesk:
     async def delete(self, project: Project, who: str) -> None:
         """Routes and instances end at once; the repository and the sealed secrets stay for 30 days."""
         async with self._exclusive(project.id):
+            project = await self.find(project.id)
             await self._change(replace(project, deleted_at=self._context.clock()), who, "project.delete")
             self._context.live.pop(project.id, None)
             self._context.withdraw(project.id)
@@ -212,6 +216,7 @@ class ProjectDesk:
                 await write_record(self._context.repositories.open(holder.id), replace(holder, aliases=aliases))
 
     async def _change(self, project: Project, who: str, what: str) -> Project:
+        """Writes the whole project; the caller holds it and has just read it, so that nothing newer is lost."""
         await write_record(self._context.repositories.open(project.id), project)
         await self._take_alias(project.name, project.id)
         async with self._context.store.writing() as connection:

@@ -47,7 +47,8 @@ async def settle_release(context: Context, project: Project, repository: Reposit
 async def _finish(project: Project, repository: Repository, row: Release, tag: str) -> None:
     record = row.record
     chain = await asyncio.to_thread(read_chain, repository, project.id)
-    if chain and chain[-1][1] != tag and chain[-1][0].at >= row.created_at:
+    went_live = any(made_live == tag for _, made_live in chain)
+    if chain and chain[-1][1] != tag and (went_live or chain[-1][0].at > row.created_at):
         # Something else has gone live since: only the row was never written to the end.
         return
     serves = repository.ref(SERVES)
