@@ -57,7 +57,11 @@ class Worker:
                     os.kill(self.children[name][0], signal.SIGKILL)
 
     def _request(self) -> bool:
-        data, ancillary, _, _ = self.control.recvmsg(256 * 1024, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+        try:
+            data, ancillary, _, _ = self.control.recvmsg(256 * 1024, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            # The server was killed before it had read everything.
+            return False
         if not data:
             return False
         descriptors: list[int] = []
@@ -143,11 +147,11 @@ class Worker:
         if name not in self.children:
             return
         pid = self.children[name][0]
-        for child in _descendants(pid):
-            _signal(child)
         if root:
-            _signal(pid)
+            _kill_all(pid)
         else:
+            for child in _descendants(pid):
+                _signal(child)
             self.roots[name] = time.monotonic() + _ROOT_GRACE_SECONDS
 
     def _reap(self, name: str) -> None:
@@ -161,10 +165,28 @@ class Worker:
 
     def _end(self) -> None:
         for pid, _ in self.children.values():
-            for child in _descendants(pid):
-                _signal(child)
-            _signal(pid)
+            _kill_all(pid)
         os._exit(0)
+
+
+def _kill_all(pid: int) -> None:
+    """Kills the group that `pid` leads, and what left the group below it.
+
+    The kernel kills a group at one go, also one that forks faster than it can be walked through.
+    """
+    _signal_group(pid, signal.SIGSTOP)
+    below = _descendants(pid)
+    _signal_group(pid, signal.SIGKILL)
+    for child in below:
+        _signal(child)
+    _signal(pid)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass
 
 
 def _signal(pid: int) -> None:

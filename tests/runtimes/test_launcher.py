@@ -128,6 +128,22 @@ async def test_killing_reaches_what_a_process_started(launcher: Launcher) -> Non
     output.read()
 
 
+async def test_what_forks_faster_than_it_can_be_walked_through_is_killed(launcher: Launcher) -> None:
+    output = Output()
+    marker = f"95{os.getpid()}"
+    # Each has one child and goes on sleeping; it ends by itself after 3,000 of them.
+    chain = f"import os, time\nfor _ in range(3000):\n    if os.fork(): time.sleep(20); os._exit({marker} % 1)"
+    process = launcher.start("one", output.command(f'exec /usr/bin/python3 -c "{chain}"'))
+    async with asyncio.timeout(10):
+        while len(processes_with(marker)) < 5:
+            await asyncio.sleep(0.01)
+        process.kill(root=True)
+        assert await process.wait(10) is not None
+        while processes_with(marker):
+            await asyncio.sleep(0.01)
+    output.read()
+
+
 async def test_when_the_resident_process_dies_all_that_it_started_does(launcher: Launcher) -> None:
     output = Output()
     marker = f"96{os.getpid()}"
