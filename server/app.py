@@ -184,10 +184,15 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         wire = GitWire(settings, releases.pushes.pre_receive, releases.pushes.proc_receive, repositories.empty())
         stack.push_async_callback(wire.close)
         await self_test(wire, config.data_dir / "scratch")
-        await runtime.note_change(config, driver, pool.unavailable is None)
+        available = pool.unavailable is None
         for reconciled in await releases.start():
             for line in reconciled.lines:
                 log.warning("%s: %s", reconciled.project.name, line)
+        if available and runtime.changed(config, driver):
+            for line in await releases.renew():
+                log.warning("%s", line)
+        if available:
+            runtime.note(config, driver)
         stack.push_async_callback(releases.stop)
         nightly = Nightly(releases, journal)
         nightly.start()

@@ -81,28 +81,34 @@ def notices(driver: Driver, available: bool) -> tuple[str, ...]:
     return ()
 
 
-async def note_change(config: Config, driver: Driver, available: bool) -> None:
-    """Records the driver and the Python in use, and says when they are not those of the last start."""
-    if not available:
-        return
+def changed(config: Config, driver: Driver) -> bool:
+    """Whether functions last ran in another driver or Python, which the log then says."""
+    try:
+        before = json.loads((config.data_dir / FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    if not isinstance(before, dict) or before == _in_use(driver):
+        return False
+    log.warning(
+        "functions now run in %s with Python %s, before in %s with Python %s: live releases are prepared for it",
+        driver.name,
+        driver.python,
+        before.get("driver"),
+        before.get("python"),
+    )
+    return True
+
+
+def note(config: Config, driver: Driver) -> None:
+    """Records the driver and the Python in use, once everything live was prepared for them."""
     path = config.data_dir / FILE
-    now = {"driver": driver.name, "python": driver.python}
-    before: object = None
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        before = json.loads(path.read_text())
-    if before == now:
-        return
-    if isinstance(before, dict):
-        log.warning(
-            "functions now run in %s with Python %s, before in %s with Python %s",
-            driver.name,
-            driver.python,
-            before.get("driver"),
-            before.get("python"),
-        )
     temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(now) + "\n")
+    temporary.write_text(json.dumps(_in_use(driver)) + "\n")
     temporary.replace(path)
+
+
+def _in_use(driver: Driver) -> dict[str, str]:
+    return {"driver": driver.name, "python": driver.python}
 
 
 def _run_dir(folder: Path) -> Path:

@@ -20,6 +20,7 @@ from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import ProjectDesk, read_record
 from clowdy.server.releases.pushes import PushDesk
 from clowdy.server.releases.reconcile import Reconciled, rebuild, reconcile, reconcile_all, reconcile_or_report
+from clowdy.server.releases.renew import renew
 from clowdy.server.releases.serving import Serving
 from clowdy.server.releases.targets import Target, target_of_text, what_served_before
 from clowdy.server.releases.turns import Turns
@@ -66,6 +67,10 @@ class Releases:
             if result.ahead is not None:
                 self._later(self._catch_up(result.project, result.ahead))
         return results
+
+    async def renew(self) -> list[str]:
+        """Prepares what serves for another driver or Python; a line for each version that does not start there."""
+        return await renew(self._context)
 
     async def stop(self) -> None:
         """Ends pushes as `PushDesk.stop` says, and waits for what runs in the background."""

@@ -29,3 +29,12 @@ async def test_a_flood_is_cut_and_says_so() -> None:
 
 async def collect(log: PushLog) -> list[str]:
     return [line async for line in log.follow()]
+
+
+async def test_the_last_word_is_kept_whatever_came_before() -> None:
+    log = PushLog('{"type": "progress"}')
+    for _ in range(30):
+        log.append("x" * (LIMIT_BYTES // 10))
+    log.append("the end", last=True)
+    log.close()
+    assert (await collect(log))[-2:] == ['{"type": "progress"}', "the end"]

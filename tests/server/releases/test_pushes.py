@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from clowdy.server.git.hook_messages import Verdict
+from clowdy.server.releases.commands import NULL
+from clowdy.server.store import pushes
+from clowdy.server.store.pushes import State
+from tests.runtimes.memory_driver import Behaviour
+
+from .world import World, files
+
+MAIN, LIVE = "refs/heads/main", "refs/heads/live"
+
+
+def hold(made: World) -> asyncio.Event:
+    """Every trial start from now on waits for the event."""
+    gate = asyncio.Event()
+    made.driver.behaviours["hello"] = Behaviour(held=gate)
+    return gate
+
+
+async def at_work(made: World, count: int = 1) -> None:
+    """Returns when so many pushes run, all of them as far as they come."""
+    project = await made.project()
+    async with asyncio.timeout(10):
+        while len(made.releases.pushes.running(project.id)) < count:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+
+
+async def kept(made: World) -> list[pushes.Push]:
+    async with made.context.store.reading() as connection:
+        return await pushes.every(connection, (await made.project()).id)
+
+
+async def test_a_push_has_an_end(made: World) -> None:
+    first = await made.deploy("one")
+    made.releases.pushes._limit_seconds = 0.2
+    hold(made)
+    commit = await made.commit(files("two"), (first,))
+    (verdict,) = await made.push({MAIN: commit})
+    assert verdict == Verdict(MAIN, accepted=False, reason="stopped after 0 minutes")
+    assert made.faults == []
+    made.releases.pushes._limit_seconds = 60
+    made.driver.behaviours.clear()
+    (verdict,) = await made.push({MAIN: commit})
+    assert verdict.accepted
+
+
+async def test_a_timeout_inside_is_not_taken_for_the_limit(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(*_: object) -> None:
+        raise TimeoutError("a socket")
+
+    await made.deploy("one")
+    monkeypatch.setattr("clowdy.server.releases.work.prepare", slow)
+    (verdict,) = await made.push({MAIN: await made.commit(files("two"))})
+    assert verdict.reason == "the server failed: see its log, nothing was deployed"
+    assert "a socket" in made.faults[0]
+
+
+async def test_the_same_push_again_follows_and_ends_with_its_result(made: World) -> None:
+    gate = hold(made)
+    commit = await made.commit(files("one"))
+    first = asyncio.create_task(made.push({MAIN: commit}, options=("format=json",)))
+    await at_work(made)
+    second = asyncio.create_task(made.push({MAIN: commit}, options=("format=json",)))
+    await asyncio.sleep(0.05)
+    gate.set()
+    assert await first == await second
+    said = [json.loads(line) for line in made.said]
+    assert "following" in said[0]["text"]
+    assert said[-1]["type"] == "done"
+    assert said[-2]["text"] == "already live: finished while you waited"
+    assert [push.state for push in await kept(made)] == [State.LIVE]
+
+
+async def test_a_cancelled_push_is_judged_anew(made: World) -> None:
+    gate = hold(made)
+    commit = await made.commit(files("one"))
+    push = asyncio.create_task(made.push({MAIN: commit}))
+    await at_work(made)
+    row = await made.releases.cancel(await made.project(), None, "bob")
+    assert (row.state, row.reason) == (State.CANCELLED, "cancelled by bob")
+    assert (await push)[0].reason == "cancelled by bob"
+    gate.set()
+    (verdict,) = await made.push({MAIN: commit})
+    assert verdict.accepted
+
+
+async def test_who_waits_is_told_for_whom_and_a_commit_on_top_goes_on(made: World) -> None:
+    base = await made.deploy("base")
+    gate = hold(made)
+    one = await made.commit(files("one"), (base,))
+    on_top = await made.commit(files("two"), (one,))
+    beside = await made.commit(files("three"), (base,))
+    first = asyncio.create_task(made.push({MAIN: one}, who="ana"))
+    await at_work(made)
+    second = asyncio.create_task(made.push({MAIN: on_top}, who="bob", force={MAIN: base}))
+    await at_work(made, 2)
+    third = asyncio.create_task(made.push({MAIN: beside}, who="eve", force={MAIN: base}))
+    await at_work(made, 3)
+    gate.set()
+    assert (await first)[0].accepted
+    assert (await second)[0].accepted
+    assert (await third)[0].reason == "fetch first: main moved while you waited for bob"
+    outputs = {push.who: push.output for push in await kept(made)}
+    assert "waiting for ana: another push of this project is at work" in outputs["bob"]
+
+
+async def test_the_moves_of_main_are_three(made: World) -> None:
+    commit = await made.commit(files("one"))
+    (verdict,) = await made.push({MAIN: commit})
+    tag = (await made.repository()).ref("refs/tags/deploy/1")
+    assert [(move.ref, move.old, move.new) for move in verdict.moves] == [
+        (MAIN, NULL, commit),
+        (LIVE, NULL, commit),
+        ("refs/tags/deploy/1", NULL, tag),
+    ]
+
+
+async def test_the_branch_is_named_as_it_is_called(made: World) -> None:
+    await made.push({"refs/heads/trunk": await made.commit(files("one"))})
+    project = await made.project()
+    assert made.table[project.id].record.how == "push to trunk"
+    assert project.deploy_branch == "refs/heads/trunk"
+
+
+async def test_what_was_overtaken_by_a_rollback_is_refused_and_its_start_kept(made: World) -> None:
+    first = await made.deploy("one")
+    second = await made.deploy("two", (first,))
+    gate = hold(made)
+    third = await made.commit(files("three"), (second,))
+    push = asyncio.create_task(made.push({MAIN: third}))
+    await at_work(made)
+    await made.releases.rollback(await made.project(), "deploy/1", "bob")
+    gate.set()
+    reason = "live moved to deploy/1 (bob, rollback) while this was building; push again to replace it"
+    assert (await push)[0].reason == reason
+    started = made.driver.started
+    (verdict,) = await made.push({MAIN: third})
+    assert verdict.accepted
+    assert made.driver.started == started
+
+
+async def test_a_new_secret_value_overtakes_nothing(made: World) -> None:
+    made.secrets["KEY"] = "one"
+    more = "env: {KEY: {secret: true}}\n"
+    first = await made.commit(files("one", more=more))
+    await made.push({MAIN: first})
+    gate = hold(made)
+    push = asyncio.create_task(made.push({MAIN: await made.commit(files("two", more=more), (first,))}))
+    await at_work(made)
+    project = await made.project()
+    made.secrets["KEY"] = "two"
+    await made.releases.secret_changed(project, "KEY", "ana")
+    assert made.table[project.id].applications["hello"].env["KEY"] == "two"
+    gate.set()
+    assert (await push)[0].accepted
+    serving = made.table[project.id]
+    assert (serving.number, serving.applications["hello"].env["KEY"]) == (2, "two")
+
+
+async def test_a_flood_of_problems_leaves_room_for_the_last_word(made: World) -> None:
+    routes = "".join(f"  GET /{'r' * 120}{number}: nowhere\n" for number in range(1500))
+    head = "functions:\n  hello: {handler: 'code.py:handler'}\nroutes:\n"
+    broken = {**files("one"), "clowdy.yaml": f"{head}{routes}".encode()}
+    for options in ((), ("format=json",)):
+        (verdict,) = await made.push({MAIN: await made.commit(broken)}, options=options)
+        assert not verdict.accepted
+        assert "nothing was deployed" in made.said[-1]
+        assert sum(map(len, made.said)) < 1_200_000
+        if options:
+            assert all(json.loads(line) for line in made.said)
+
+
+async def test_a_project_that_is_deleted_ends_its_pushes(made: World) -> None:
+    first = await made.deploy("one")
+    hold(made)
+    push = asyncio.create_task(made.push({MAIN: await made.commit(files("two"), (first,))}))
+    await at_work(made)
+    await made.releases.projects.delete(await made.project(), "ana")
+    assert (await push)[0].reason == "project shop was deleted"
+    assert made.table == {}

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from clowdy.runtimes.api import StartFailed, StartReason
+from clowdy.server.releases.trial import outside_source
+from tests.runtimes.memory_driver import Behaviour
+
+from .world import World, files
+
+PATHS = ["api/functions/a.py", "api/lib/here.py", "lib/db.py", "lib/deep/__init__.py", "lib/deep/er.py", "top.py"]
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "found"),
+    [
+        ("lib", "import lib.db", "lib/db.py"),
+        ("lib", "from lib.db import connect", "lib/db.py"),
+        ("lib", "from lib import db", "lib/db.py"),
+        ("lib", "from lib.deep.er import x", "lib/deep/er.py"),
+        ("lib", "import lib.deep", "lib/deep/__init__.py"),
+        ("lib", "import_module(name)", "lib/db.py"),
+        ("top", "import top", "top.py"),
+        ("db", "import db", "lib/db.py"),
+        ("nowhere", "import nowhere", None),
+        ("here", "import here", None),
+        ("a", "import a", None),
+    ],
+)
+def test_a_missing_module_is_found_beyond_its_source(module: str, line: str, found: str | None) -> None:
+    traceback = f'  File "/app/api/functions/a.py", line 1, in <module>\n    {line}\nModuleNotFoundError: ...\n'
+    assert outside_source(PATHS, ("api",), module, traceback) == found
+
+
+def test_nothing_is_beyond_the_whole_repository() -> None:
+    assert outside_source(PATHS, (".",), "lib", "import lib.db") is None
+
+
+def failed(reason: StartReason, text: str, module: str | None = None) -> Behaviour:
+    return Behaviour(fails=StartFailed(reason, text, module=module, log="printed\n"))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (failed(StartReason.EXCEPTION, "Traceback\nValueError: no"), "hello does not start: ValueError: no"),
+        (failed(StartReason.MISSING_MODULE, "x", "nowhere"), "hello does not start: there is no module nowhere"),
+        (failed(StartReason.TIMEOUT, ""), "hello does not start: timeout"),
+    ],
+)
+async def test_a_version_that_does_not_start_is_a_problem_at_its_name(
+    made: World, behaviour: Behaviour, message: str
+) -> None:
+    made.driver.behaviours["hello"] = behaviour
+    (verdict,) = await made.push({"refs/heads/main": await made.commit(files())})
+    assert verdict.reason == f"clowdy.yaml:2:3 {message}"
+    assert "  hello | printed" in made.said
+    assert list((await made.repository()).refs()) == ["refs/clowdy/project"]
+
+
+async def test_where_nothing_can_run_the_pusher_is_told_why(made: World) -> None:
+    made.driver.unavailable = "the kernel forbids it"
+    await made.context.pool.open()
+    (verdict,) = await made.push({"refs/heads/main": await made.commit(files())})
+    assert verdict.reason == "no function can run here: the kernel forbids it"
+
+
+async def test_only_versions_that_are_new_are_tried(made: World) -> None:
+    first = await made.deploy("one")
+    started = made.driver.started
+    commit = await made.commit(files("one", more="description: The same\n"), (first,))
+    (verdict,) = await made.push({"refs/heads/main": commit})
+    assert verdict.accepted
+    assert made.driver.started == started
