@@ -111,7 +111,7 @@ def read_nodes(source: Source) -> tuple[Node | None, list[Problem]]:
     except _GaveUp:
         return None, reader.problems
     except yaml.YAMLError as error:
-        return None, [*reader.problems, _in_words(error, source)]
+        return None, [*reader.problems, _in_words(error, source, reader.opened)]
 
 
 @dataclass(slots=True)
@@ -129,6 +129,12 @@ class _Reader:
         self.problems: list[Problem] = []
         self._open: list[_Frame] = []
         self._nodes = 0
+
+    @property
+    def opened(self) -> int | None:
+        """Where the innermost bracket or brace stands that is open where reading stopped."""
+        frames = (frame.start for frame in reversed(self._open))
+        return next((start for start in frames if self.source.text[start : start + 1] in ("[", "{")), None)
 
     def read(self) -> Node | None:
         self._count_directives()
@@ -231,7 +237,12 @@ def _trimmed(text: str, start: int, end: int) -> int:
     return end
 
 
-def _in_words(error: yaml.YAMLError, source: Source) -> Problem:
+def _unclosed(bracket: str) -> tuple[str, str]:
+    closing = "]" if bracket == "[" else "}"
+    return f"{bracket} is not closed, or a comma is missing", f"write , between the entries and {closing} at the end"
+
+
+def _in_words(error: yaml.YAMLError, source: Source, opened: int | None) -> Problem:
     """A parser's complaint in the words of somebody who writes YAML, at the place that has to be changed."""
     problem = str(getattr(error, "problem", None) or "cannot be read")
     context = str(getattr(error, "context", None) or "")
@@ -259,14 +270,12 @@ def _in_words(error: yaml.YAMLError, source: Source) -> Problem:
     elif "could not find expected ':'" in problem:
         place, problem, hint = began, "a key without :", "write KEY: VALUE"
     elif "did not find expected ',' or" in problem:
-        opened = text[began : began + 1]
-        closing = "]" if opened == "[" else "}"
         if place >= len(text.rstrip()):
             place = began
-        problem, hint = (
-            f"{opened} is not closed, or a comma is missing",
-            f"write , between the entries and {closing} at the end",
-        )
+        problem, hint = _unclosed(text[began : began + 1])
+    elif "expected node content" in problem and opened is not None and place >= len(text.rstrip()):
+        place = opened
+        problem, hint = _unclosed(text[opened])
     elif "did not find expected key" in problem or "expected '-' indicator" in problem:
         problem, hint = "this line does not fit the lines before it", "check the indentation"
     elif "expected node content" in problem:

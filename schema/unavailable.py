@@ -49,7 +49,6 @@ def _more_than_one(value: Any) -> bool:
 
 NOT_BUILT = (
     Unavailable(("database",), _always, "`database`"),
-    Unavailable(("cors",), _always, "`cors`"),
     Unavailable(("requirements",), bool, "`requirements`, unless it is an empty list"),
     Unavailable(("functions", ANY, "schedule"), bool, "`schedule`, unless it is an empty list"),
     Unavailable(

@@ -121,7 +121,8 @@ class Found:
 
     def wrong(self, name: str, expected: str, *, hidden: bool = False) -> NoReturn:
         """Says what is wrong with it."""
-        said = "" if hidden else f" says {str(self.value)[:100]!r}"
+        value = " ".join(map(str, self.value)) if isinstance(self.value, tuple | list) else str(self.value)
+        said = "" if hidden else f" says {value[:100]!r}"
         raise ConfigError(f"{name.replace('_', '-')}: {self.where}{said}: {expected}")
 
 

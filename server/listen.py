@@ -60,7 +60,7 @@ def bind(config: Config) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StartError(
-            f"cannot listen on {config.host}:{config.port}: {reason}; choose another with --port"
+            f"cannot listen on {config.host}:{config.port}: {reason}; choose another with --port or CLOWDY_PORT"
         ) from None
     return bound
 

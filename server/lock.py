@@ -121,7 +121,8 @@ def _lock(descriptor: int, data_dir: Path) -> None:
             if time.monotonic() > deadline:
                 who = _holder(descriptor) or "a process that a server left behind"
                 raise StartError(
-                    f"the data directory {data_dir} is in use by {who}: stop it, or choose another --data-dir"
+                    f"the data directory {data_dir} is in use by {who}: stop it, or choose another --data-dir "
+                    "(CLOWDY_DATA_DIR)"
                 ) from None
             time.sleep(_STEP_SECONDS)
         except OSError as error:

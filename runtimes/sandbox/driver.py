@@ -142,7 +142,7 @@ class SandboxDriver:
         if found is None:
             raise DriverUnavailable(
                 "bubblewrap is not installed. Cure: apt-get install bubblewrap; "
-                "or --runtime process, which isolates nothing and is for development"
+                "or --runtime process (CLOWDY_RUNTIME=process), which isolates nothing and is for development"
             )
         self._bubblewrap = found
         self._filter = build_filter()
@@ -267,7 +267,7 @@ class SandboxDriver:
 def _explain(text: str) -> str:
     """What bubblewrap said, with what helps."""
     line = next((each for each in reversed(text.splitlines()) if each.strip()), "it ended without a word")[:300]
-    advice = "or --runtime process, which isolates nothing and is for development"
+    advice = "or --runtime process (CLOWDY_RUNTIME=process), which isolates nothing and is for development"
     if _RESTRICTED.exists() and _RESTRICTED.read_text().strip() == "1":
         cure = (
             "Ubuntu's AppArmor forbids user namespaces. Cure: sudo make setup, which installs a profile for bwrap; "

@@ -55,6 +55,12 @@ class Verbs(click.Group):
             raise Misuse(f"no verb {printable(path, 60)!r}{self._nearest(ctx, verb)}; see {ctx.command_path} --help")
         return verb, command, args[1:]
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the verbs and what they do, to the end of the sentence."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands if command])
+
     def _nearest(self, ctx: click.Context, verb: str) -> str:
         near = difflib.get_close_matches(verb, self.list_commands(ctx), n=1, cutoff=0.5)
         return f": did you mean {near[0]!r}?" if near else ""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import IO
 
 from clowdy.server.cli import credential, workspace
-from clowdy.server.cli.failure import Failure
 from clowdy.server.cli.target import Target
 
 REMOTE_LINE = "remote: "
@@ -52,8 +51,8 @@ def push(target: Target, ref: str, options: Sequence[str], hear: Callable[[str],
         process = subprocess.Popen(
             arguments, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-    except FileNotFoundError:
-        raise Failure("git is not installed: install git 2.36 or newer") from None
+    except OSError as error:
+        raise workspace.no_git(error) from None
     assert process.stderr is not None
     with process:
         for line in _lines(process.stderr):

@@ -39,6 +39,13 @@ def environment(*, elsewhere: bool = False) -> Mapping[str, str]:
     return variables
 
 
+def no_git(error: OSError) -> Failure:
+    """Why git could not be started, for people."""
+    if isinstance(error, FileNotFoundError):
+        return Failure("git is not installed: install git 2.36 or newer")
+    return Failure(f"git cannot be started: {error.strerror or error}")
+
+
 def attempt(arguments: Sequence[str], *, folder: Path | None = None) -> Outcome:
     """Runs git and gives what came of it, failures too."""
     try:
@@ -52,8 +59,8 @@ def attempt(arguments: Sequence[str], *, folder: Path | None = None) -> Outcome:
             check=False,
             errors="surrogateescape",
         )
-    except FileNotFoundError:
-        raise Failure("git is not installed: install git 2.36 or newer") from None
+    except OSError as error:
+        raise no_git(error) from None
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

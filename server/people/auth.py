@@ -35,6 +35,14 @@ _LEAST = {
     Right.CREATE: Scope.ADMIN,
     Right.SERVER: Scope.ADMIN,
 }
+# What a refusal says of each.
+_WORDS = {
+    Right.READ: "to read this",
+    Right.DEPLOY: "to push, to go back or to cancel",
+    Right.ADMIN: "to change secrets or the project itself",
+    Right.CREATE: "to make a project",
+    Right.SERVER: "what concerns the whole server",
+}
 _ORDER = (Scope.READ, Scope.DEPLOY, Scope.ADMIN)
 
 
@@ -74,7 +82,7 @@ class Authorizer:
             raise NotFound("Project not found")
         least = _LEAST[right]
         if _ORDER.index(principal.scope) < _ORDER.index(least):
-            raise NotAllowed(f"this token has scope {principal.scope}: {right.value} needs {least}")
+            raise NotAllowed(f"this token has scope {principal.scope}: {_WORDS[right]} takes scope {least}")
         if project_id is None and right in {Right.CREATE, Right.SERVER} and principal.project_id is not None:
             raise NotAllowed("this token is for one project")
 

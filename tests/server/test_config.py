@@ -189,3 +189,8 @@ def test_the_memory_of_a_container_counts_as_the_machines(tmp_path: Path) -> Non
 
     (tmp_path / "sys/fs/cgroup/memory.max").write_text("4096\n")
     assert machine_memory_bytes(tmp_path) == 4096
+
+
+def test_what_is_wrong_with_a_proxy_is_told_as_it_was_written(empty_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--trust-proxy says '10\.0\.0\.0/8 x': 'x' does not appear"):
+        Config.load({"trust_proxy": ("10.0.0.0/8", "x")}, {})

@@ -32,7 +32,7 @@ def test_a_second_server_is_told_who_holds_the_directory(tmp_path: Path) -> None
         found = holder(tmp_path)
 
     assert f"process {os.getpid()} on " in caught.value.message
-    assert "(clowdy serve): stop it, or choose another --data-dir" in caught.value.message
+    assert "(clowdy serve): stop it, or choose another --data-dir (CLOWDY_DATA_DIR)" in caught.value.message
     assert found is not None
     assert found.pid == os.getpid()
 

@@ -45,6 +45,13 @@ def test_every_verb_has_help(terminal: Terminal, verb: str) -> None:
     assert result.out.startswith(f"Usage: clowdy {verb} ")
 
 
+def test_the_verbs_below_a_verb_are_told_to_the_end_of_the_sentence(terminal: Terminal) -> None:
+    told = " ".join(terminal.run("token", "--help").out.split())
+
+    assert "create Make a token and print it, alone on the last line: it is shown this once." in told
+    assert "newest first, without their secret part." in told
+
+
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_what_the_list_says_of_a_verb_is_what_it_does(verb: str) -> None:
     command = program.get_command(click.Context(program), verb)

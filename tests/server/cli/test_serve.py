@@ -60,7 +60,7 @@ def test_a_data_directory_that_is_in_use_exits_1_naming_who_has_it(terminal: Ter
         result = terminal.run("serve", "--data-dir", str(terminal.folder / "data"))
 
     assert result.code == 1
-    assert "(the first): stop it, or choose another --data-dir" in result.err
+    assert "(the first): stop it, or choose another --data-dir (CLOWDY_DATA_DIR)" in result.err
 
 
 @contextmanager

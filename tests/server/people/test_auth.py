@@ -131,6 +131,16 @@ ALLOWED = {
 }
 
 
+def test_a_refusal_says_what_was_wanted_and_what_it_takes(store: Store) -> None:
+    authorizer = Authorizer(Tokens(store))
+    reader = Principal("ci", Scope.READ, None, "t")
+
+    with pytest.raises(NotAllowed, match="scope read: to push, to go back or to cancel takes scope deploy"):
+        authorizer.authorize(reader, Right.DEPLOY, SHOP)
+    with pytest.raises(NotAllowed, match="scope read: to make a project takes scope admin"):
+        authorizer.authorize(reader, Right.CREATE)
+
+
 @pytest.mark.parametrize("scope", list(Scope))
 @pytest.mark.parametrize("project_id", [None, SHOP])
 def test_a_scope_holds_in_its_project(store: Store, scope: Scope, project_id: str | None) -> None:
