@@ -156,9 +156,9 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
                 body_limit=config.body_limit_bytes,
             )
 
-        gateway = make_gateway(journal.append)
+        gateway = make_gateway(journal.extend)
         # A check is no call of anybody: it leaves no record.
-        checking = make_gateway(lambda call: None)
+        checking = make_gateway(lambda calls: None)
 
         async def run_check(serving: Serving, wanted: CheckSpec) -> str | None:
             return await check(checking, _table(serving, candidate=True), wanted)

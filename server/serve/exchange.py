@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from clowdy.runtimes.api import Application, Call, FailureCode, Instance
@@ -73,8 +73,8 @@ class CallRecord(NamedTuple):
     error: str
 
 
-Ledger = Callable[[CallRecord], None]
-"""Keeps a record; returns when it would survive the end of this process. Must neither wait nor raise."""
+Ledger = Callable[[Sequence[CallRecord]], None]
+"""Keeps records; returns when they would survive the end of this process. Must neither wait nor raise."""
 
 
 class Exchange:
@@ -296,8 +296,14 @@ class Exchange:
 
     def record(self, *, gone: bool = False) -> None:
         """Writes the call down, once, with `sent_status`. `gone`: the caller left before the answer was over."""
+        record = self.close(gone=gone)
+        if record is not None:
+            self._ledger((record,))
+
+    def close(self, *, gone: bool = False) -> CallRecord | None:
+        """What is to be written down of the call; None when that was asked before."""
         if self._recorded:
-            return
+            return None
         self._recorded = True
         failure = self.failure
         if failure is None:
@@ -305,25 +311,23 @@ class Exchange:
         else:
             code, error = failure
             status = "timeout" if code == "timeout" else "error"
-        self._ledger(
-            CallRecord(
-                self.request_id,
-                self.at,
-                self.project,
-                self.target,
-                self.trigger,
-                self.method,
-                self.path,
-                status,
-                self.sent_status,
-                code,
-                self.duration_ms,
-                self.cold,
-                self.event,
-                self.body,
-                self.raw_head,
-                self.answer_bytes,
-                b"".join(self._logs),
-                error,
-            )
+        return CallRecord(
+            self.request_id,
+            self.at,
+            self.project,
+            self.target,
+            self.trigger,
+            self.method,
+            self.path,
+            status,
+            self.sent_status,
+            code,
+            self.duration_ms,
+            self.cold,
+            self.event,
+            self.body,
+            self.raw_head,
+            self.answer_bytes,
+            b"".join(self._logs),
+            error,
         )

@@ -9,7 +9,7 @@ was begun and turns out to stream or to fail is handed over with its request.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -19,10 +19,10 @@ from clowdy.server.serve import answers
 from clowdy.server.serve.answers import PLAIN, SERVER, has_body, serialise
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.connection import Connection
-from clowdy.server.serve.gateway import Gateway, Routed
-
-if TYPE_CHECKING:
-    from clowdy.server.serve.exchange import Exchange
+from clowdy.server.serve.exchange import CallRecord, Exchange
+from clowdy.server.serve.gateway import Gateway
+from clowdy.server.serve.outbox import Outbox
+from clowdy.server.serve.requests import complete_head
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,12 @@ BODY_BELOW = 64 * 1024
 class FastConnection(Connection):
     """A connection that knows the short way. `_exchange` is the call that it is on, and then aiohttp is idle."""
 
-    __slots__ = ("_begun", "_exchange", "_gateway", "_held", "_origin", "_trusted")
+    __slots__ = ("_begun", "_exchange", "_gateway", "_held", "_origin", "_outbox", "_trusted")
 
-    def __init__(self, gateway: Gateway, *args: Any, **options: Any) -> None:
+    def __init__(self, gateway: Gateway, outbox: Outbox, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._gateway = gateway
+        self._outbox = outbox
         self._exchange: Exchange | None = None
         self._begun: Exchange | None = None
         self._held: list[bytes] = []
@@ -88,30 +89,33 @@ class FastConnection(Connection):
             self._trusted = gateway.proxies.trusts(self.peer)
         if self._trusted:
             host = gateway.proxies.host(self.peer, headers, host)
-        target = message.path
-        place = gateway.locate(host, target) if target.startswith("/") else None
-        if place is None or place.mount is None:
+        way = gateway.way(host, message.method, message.path)
+        if way is None:
             return False
-        routed = gateway.route(place.mount.project, message.method, place.path)
-        if type(routed) is not Routed:
-            return False
-        application = routed.target.application
-        if application is None:
-            return False
-        instance = gateway.pool.lease(application)
+        instance = gateway.pool.lease(way.application)
         if instance is None:
             return False
-        exchange = gateway.exchange(
-            place.mount, routed, new_call_id(), message.method, place, gateway.headers_for(headers)
+        request_id = new_call_id()
+        exchange = Exchange(
+            gateway.pool,
+            gateway.ledger,
+            way.mount.project,
+            way.target,
+            request_id,
+            "gateway",
+            message.method,
+            way.path,
+            complete_head(way.head, request_id, gateway.headers_for(headers)),
+            way.mount,
         )
         if payload is not EMPTY_PAYLOAD:
             exchange.body = payload.read_nowait()
-        if place.mount.project.cors:
+        if way.mount.project.cors:
             self._origin = headers.get(hdrs.ORIGIN)
         self._exchange = exchange
         self._request_in_progress = True
         exchange.on_begun = self._on_begun
-        exchange.start(instance, application.timeout_seconds)
+        exchange.start(instance, way.application.timeout_seconds)
         return True
 
     def _hold(self, data: bytes) -> None:
@@ -124,17 +128,30 @@ class FastConnection(Connection):
         """The call has an answer, or has failed."""
         if exchange is not self._exchange:
             return
-        self._exchange = None
         if exchange.failure is None and not exchange.streams:
-            try:
-                self._write(exchange)
-            except Exception:
-                # Whoever called this serves other calls as well.
-                log.exception("request %s failed", exchange.request_id)
-                self.force_close()
-            self._finish()
+            self._outbox.add(self, exchange)
         else:
+            self._exchange = None
             self._hand_over(exchange)
+            self._go_on()
+
+    def closes(self, exchange: Exchange) -> CallRecord | None:
+        """See `outbox.Sender`."""
+        if exchange is not self._exchange:
+            return None
+        assert exchange.answer is not None
+        exchange.sent_status = exchange.answer.status
+        return exchange.close()
+
+    def send(self, exchange: Exchange) -> None:
+        """See `outbox.Sender`."""
+        self._exchange = None
+        self._write(exchange)
+        self._finish()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Reads what came while a call ran."""
         if self._held:
             held = b"".join(self._held)
             self._held.clear()
@@ -159,7 +176,7 @@ class FastConnection(Connection):
         return exchange
 
     def _write(self, exchange: Exchange) -> None:
-        """Sends a whole answer in one write, after it was recorded."""
+        """Sends a whole answer in one write."""
         answer, body, mount = exchange.answer, exchange.answer_bytes, exchange.mount
         assert answer is not None
         assert mount is not None
@@ -189,8 +206,6 @@ class FastConnection(Connection):
             if closing:
                 headers.append(("Connection", "close"))
             head = serialise(answer.status, headers)
-        exchange.sent_status = answer.status
-        exchange.record()
         if self.transport is not None:
             self.transport.write(head + body)
 

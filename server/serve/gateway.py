@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
-from clowdy.runtimes.api import DriverUnavailable, StartFailed
+from clowdy.runtimes.api import Application, DriverUnavailable, StartFailed
 from clowdy.runtimes.pool import Busy, NotServed
 from clowdy.server.serve import answers
 from clowdy.server.serve.answers import JSON, AnswerHead, Header, confine, error_body
@@ -22,7 +22,8 @@ from clowdy.server.serve.requests import (
     BodyStalled,
     IsOwnToken,
     TooLarge,
-    dump_head,
+    begin_head,
+    complete_head,
     function_headers,
     read_body,
     split_target,
@@ -35,6 +36,10 @@ MayReadLogs = Callable[[str | None, str, str | None], bool]
 """Whether the token in an Authorization header may read a project's logs; the address is for limits of tries."""
 
 CORS_SECONDS = 600
+
+WAYS_KEPT = 4096
+WAY_CHARACTERS = 512
+"""How many ways are remembered, and how long a target may be for that: what a stranger can fill stays small."""
 
 
 class Place(NamedTuple):
@@ -52,6 +57,16 @@ class Routed(NamedTuple):
     target: Target
     params: Mapping[str, str]
     method: str
+
+
+class Way(NamedTuple):
+    """Where requests with one host, method and target go. `head` begins the heads of their calls."""
+
+    mount: Mount
+    target: Target
+    application: Application
+    path: str
+    head: bytes
 
 
 class Refusal(NamedTuple):
@@ -108,6 +123,7 @@ class Gateway:
         self.body_seconds = body_seconds
         self.may_read_logs = may_read_logs
         self.live = Live()
+        self._ways: dict[tuple[str, str, str], Way] = {}
         self._hosts = hosts
         self._is_own_token = is_own_token
 
@@ -116,10 +132,12 @@ class Gateway:
     def publish(self, project: ProjectTable, names: Sequence[str]) -> None:
         """From the next request on `project` answers, under `names`: its own first, then old ones."""
         self.live = self.live.with_project(project, names)
+        self._ways.clear()
 
     def withdraw(self, project_id: str) -> None:
         """From the next request on the project is not found."""
         self.live = self.live.without(project_id)
+        self._ways.clear()
 
     # Which function a request means.
 
@@ -163,6 +181,25 @@ class Gateway:
             return Refusal(405, "method_not_allowed", f"Method {method} is not allowed here", (allow,))
         return Refusal(404, "not_found", f"No route matches {method} {path}")
 
+    def way(self, host: str, method: str, target: str) -> Way | None:
+        """Where a request goes, if it goes to a function that can be called: found once, then remembered."""
+        key = (host, method, target)
+        known = self._ways.get(key)
+        if known is not None:
+            return known
+        place = self.locate(host, target) if target.startswith("/") else None
+        if place is None or place.mount is None:
+            return None
+        routed = self.route(place.mount.project, method, place.path)
+        if not isinstance(routed, Routed) or routed.target.application is None:
+            return None
+        way = Way(place.mount, routed.target, routed.target.application, *_path_and_head(place.mount, routed, place))
+        if len(target) <= WAY_CHARACTERS and len(host) <= WAY_CHARACTERS:
+            if len(self._ways) >= WAYS_KEPT:
+                self._ways.clear()
+            self._ways[key] = way
+        return way
+
     def exchange(
         self,
         mount: Mount,
@@ -173,29 +210,11 @@ class Gateway:
         headers: Mapping[str, str],
     ) -> Exchange:
         """The call that `routed` needs, not begun yet. `method` is the request's own."""
-        project = mount.project
-        target = routed.target
-        application = target.application
-        path = place.path if "%" not in place.path else "/".join(map(decode, place.path.split("/")))
-        if len(path) > 1 and path.endswith("/"):
-            path = path[:-1]
-        head = {
-            "trigger": "gateway",
-            "request_id": request_id,
-            "release": project.release,
-            "timeout": 0.0 if application is None else application.timeout_seconds,
-            "prefix": mount.prefix,
-            "method": routed.method,
-            "path": path,
-            "params": routed.params,
-            "query": place.query,
-            "headers": headers,
-        }
-        if path != place.path:
-            # For applications, which are told of every byte.
-            head["raw_path"] = place.path
-        event = dump_head(head)
-        return Exchange(self.pool, self.ledger, project, target, request_id, "gateway", method, path, event, mount)
+        path, head = _path_and_head(mount, routed, place)
+        event = complete_head(head, request_id, headers)
+        return Exchange(
+            self.pool, self.ledger, mount.project, routed.target, request_id, "gateway", method, path, event, mount
+        )
 
     def headers_for(self, headers: Mapping[str, str]) -> dict[str, str]:
         """What a function sees of a request's headers."""
@@ -403,3 +422,25 @@ def _preflight(allowed: Sequence[str], request: web.BaseRequest, refusal: Refusa
         headers.append(("Access-Control-Allow-Headers", asked))
     headers.append(("Access-Control-Max-Age", str(CORS_SECONDS)))
     return headers
+
+
+def _path_and_head(mount: Mount, routed: Routed, place: Place) -> tuple[str, bytes]:
+    """The path as a function sees it, and the beginning of a call's head."""
+    application = routed.target.application
+    path = place.path if "%" not in place.path else "/".join(map(decode, place.path.split("/")))
+    if len(path) > 1 and path.endswith("/"):
+        path = path[:-1]
+    head = {
+        "trigger": "gateway",
+        "release": mount.project.release,
+        "timeout": 0.0 if application is None else application.timeout_seconds,
+        "prefix": mount.prefix,
+        "method": routed.method,
+        "path": path,
+        "params": routed.params,
+        "query": place.query,
+    }
+    if path != place.path:
+        # For applications, which are told of every byte.
+        head["raw_path"] = place.path
+    return path, begin_head(head)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,12 +149,16 @@ class Journal:
     # The hot path.
 
     def append(self, call: CallRecord) -> None:
-        """Records a call so that it survives the end of this process. Never waits for more than one write."""
-        packed = self._pack(call, self._mask_of(call.project.project_id))
-        if self._spool.append(packed):
-            self._waiting_bytes += len(packed)
+        """Records a call as `extend` does."""
+        self.extend((call,))
+
+    def extend(self, calls: Sequence[CallRecord]) -> None:
+        """Records calls so that they survive the end of this process. Never waits for more than one write."""
+        packed = [self._pack(call, self._mask_of(call.project.project_id)) for call in calls]
+        if self._spool.extend(packed):
+            self._waiting_bytes += sum(map(len, packed))
         else:
-            self._lost_now += 1
+            self._lost_now += len(packed)
         if self._timer is None and not self._closed:
             delay = FOLLOWED_SECONDS if self._tails else FLUSH_SECONDS
             self._timer = self._loop.call_later(delay, self._due)

@@ -10,6 +10,7 @@ from clowdy.server.serve.connection import Connection
 from clowdy.server.serve.crowd import CONNECTIONS_PER_ADDRESS, Crowd
 from clowdy.server.serve.fast import FastConnection
 from clowdy.server.serve.gateway import Gateway
+from clowdy.server.serve.outbox import Outbox
 
 IDLE_SECONDS = 75.0
 """How long a connection may be idle."""
@@ -38,11 +39,12 @@ class FastServer(web.Server):
         self._pages = pages.request_handler
         self._fast = fast
         self._crowd = Crowd(connections, gateway.proxies.trusts)
+        self._outbox = Outbox(lambda: gateway.ledger, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         connection: Connection
         if self._fast:
-            connection = FastConnection(self._gateway, self, loop=self._loop, **self._kwargs)
+            connection = FastConnection(self._gateway, self._outbox, self, loop=self._loop, **self._kwargs)
         else:
             connection = Connection(self, loop=self._loop, **self._kwargs)
         connection.crowd = self._crowd

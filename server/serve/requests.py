@@ -125,13 +125,27 @@ def _carries_token(value: str, is_own_token: IsOwnToken) -> bool:
 
 
 def dump_head(head: Mapping[str, Any]) -> bytes:
-    """The JSON of a call's head. Bytes of headers that are no UTF-8 are taken for Latin-1."""
+    """The JSON of the head of a call that is no request."""
+    return orjson.dumps(head)
+
+
+def begin_head(head: Mapping[str, Any]) -> bytes:
+    """The JSON of what requests for one target have in common, to be completed. `head` must not be empty."""
     try:
-        return orjson.dumps(head)
+        return orjson.dumps(head)[:-1]
     except TypeError:
         # Lone surrogates: aiohttp's way of handing on bytes that are no UTF-8.
-        headers = {name: _latin(value) for name, value in head["headers"].items()}
-        return orjson.dumps({**head, "headers": headers})
+        clean = {name: _latin(value) if isinstance(value, str) else value for name, value in head.items()}
+        return orjson.dumps(clean)[:-1]
+
+
+def complete_head(beginning: bytes, request_id: str, headers: Mapping[str, str]) -> bytes:
+    """The whole JSON of a request's head. Bytes of headers that are no UTF-8 are taken for Latin-1."""
+    try:
+        dumped = orjson.dumps(headers)
+    except TypeError:
+        dumped = orjson.dumps({name: _latin(value) for name, value in headers.items()})
+    return b'%b,"request_id":"%b","headers":%b}' % (beginning, request_id.encode(), dumped)
 
 
 def _latin(text: str) -> str:

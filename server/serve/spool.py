@@ -1,8 +1,9 @@
 """Files that calls are appended to before their answer's last byte, until the archive has them.
 
-A record is length, crc32 and payload. One is written by one system call, so that a `kill -9` at any moment leaves
-whole records and at most one torn tail, which is cut at the next start. Files are numbered; each start and each
-rotation begins a new one, so that what is being read and what is being written never get in each other's way.
+A record is length, crc32 and payload. What is appended at once is written by one system call, so that a `kill -9` at
+any moment leaves whole records and at most one torn tail, which is cut at the next start. Files are numbered; each
+start and each rotation begins a new one, so that what is being read and what is being written never get in each
+other's way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -71,11 +72,20 @@ class Spool:
 
     def append(self, payload: bytes) -> bool:
         """Writes one record; says False when it could not be written, or too much waits already."""
-        total = len(payload) + 8
+        return self.extend((payload,))
+
+    def extend(self, payloads: Sequence[bytes]) -> bool:
+        """Writes records in one system call, all or none; says False for none."""
+        parts: list[bytes] = []
+        for payload in payloads:
+            parts.append(_FRAME.pack(len(payload), zlib.crc32(payload)))
+            parts.append(payload)
+        data = b"".join(parts)
+        total = len(data)
         if total > self._allowed:
             return False
         try:
-            written = os.writev(self._descriptor, (_FRAME.pack(len(payload), zlib.crc32(payload)), payload))
+            written = os.write(self._descriptor, data)
         except OSError as error:
             self._undo(error)
             return False

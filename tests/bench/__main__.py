@@ -1,6 +1,7 @@
-"""Measures and prints a table: `python -m tests.bench`. BENCH_ROWS=name,name measures some rows, BENCH_FULL=1 all of them at full length.
+"""Measures and prints a table: `python -m tests.bench`.
 
-A target that is missed is shown and no error; a row that cannot be measured is one.
+BENCH_ROWS=name,name measures some rows, BENCH_FULL=1 all of them at full length. A target that is missed is shown and
+no error; a row that cannot be measured is one.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from pathlib import Path
 from clowdy.server.serve.archive import Archive
 from clowdy.server.serve.call_ids import first_number_at
 from clowdy.server.serve.records import Record
-
 from tests.bench.caller import Caller
 from tests.bench.processes import clowdy
 from tests.bench.table import Figure, middle, paired

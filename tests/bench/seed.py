@@ -20,7 +20,6 @@ from clowdy.server.releases.activate import SERVES, release_message
 from clowdy.server.releases.commands import LIVE
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_entry, write_entry
-
 from tests.harness import CLOWDY, MANIFEST
 
 MAIN = "refs/heads/main"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clowdy.runtimes.runner import find_python
-
 from tests.bench.caller import Caller, slowest
 from tests.bench.processes import below, clowdy, memory, process_of
 from tests.bench.table import Figure, middle

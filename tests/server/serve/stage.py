@@ -355,7 +355,7 @@ async def stage(
     records: list[CallRecord] = []
     gateway = Gateway(
         leasing or pool,
-        records.append,
+        records.extend,
         Hosts("localhost", "pages.localhost"),
         is_own_token=is_own_token,
         may_read_logs=lambda authorization, project_id, address: authorization == f"Bearer {TOKEN}",

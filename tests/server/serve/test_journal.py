@@ -321,7 +321,7 @@ async def test_a_full_disk_loses_calls_counts_them_and_goes_on(tmp_path: Path, m
 
     async with opened(tmp_path) as journal:
         with monkeypatch.context() as full:
-            full.setattr(module.Spool.append.__globals__["os"], "writev", no_space)
+            full.setattr(module.Spool.append.__globals__["os"], "write", no_space)
             add(journal, 3)
         assert journal.health.lost == 3
         made = add(journal, 2)

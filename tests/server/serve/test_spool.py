@@ -182,18 +182,20 @@ def test_a_full_disk_refuses_and_leaves_the_file_whole(folder: Path, monkeypatch
     spool = Spool.open(folder, BEGIN)
     spool.append(b"before")
 
-    def short(descriptor: int, parts: tuple[bytes, bytes]) -> int:
-        return os.write(descriptor, b"".join(parts)[:11])
+    write = os.write
+
+    def short(descriptor: int, data: bytes) -> int:
+        return write(descriptor, data[:11])
 
     with monkeypatch.context() as full:
-        full.setattr(os, "writev", short)
+        full.setattr(os, "write", short)
         assert not spool.append(b"does not fit")
 
-    def no_space(descriptor: int, parts: tuple[bytes, bytes]) -> int:
+    def no_space(descriptor: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(os, "writev", no_space)
+        full.setattr(os, "write", no_space)
         assert not spool.append(b"does not fit")
     assert spool.append(b"after")
 
