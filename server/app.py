@@ -171,6 +171,9 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             syntax=syntax,
             publish=lambda serving: gateway.publish(_table(serving), (serving.project.name, *serving.project.aliases)),
             withdraw=gateway.withdraw,
+            announce=lambda project: gateway.publish(
+                ProjectTable(project.id, project.name, None), (project.name, *project.aliases)
+            ),
             check=run_check,
             secret_values=secrets.values,
             adopt_secrets=secrets.adopt,

@@ -20,10 +20,11 @@ from clowdy.server.store.projects import Project
 class Context:
     """The parts that a release passes through.
 
-    `publish` is one assignment of the gateway's table and must not wait. `check` runs one request on a candidate
-    and returns what was wrong with the answer, or None. `secret_values` are those of a project id, `adopt_secrets`
-    binds what was set for a name before its project was there. `redact` takes secret values out of a text.
-    `forget_calls` removes what was logged of a project. `report` writes a fault of ours to the server's log.
+    `publish` is one assignment of the gateway's table and must not wait; `announce` does so for a project of which
+    nothing is live yet. `check` runs one request on a candidate and returns what was wrong with the answer, or None.
+    `secret_values` are those of a project id, `adopt_secrets` binds what was set for a name before its project was
+    there. `redact` takes secret values out of a text. `forget_calls` removes what was logged of a project. `report`
+    writes a fault of ours to the server's log.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Context:
     urls: Callable[[Project], Sequence[str]]
     clock: Callable[[], float]
     report: Callable[[str, BaseException], None]
+    announce: Callable[[Project], None] = lambda project: None
     live: dict[str, Serving] = field(default_factory=dict)
     """What serves each project id now: written by `activate`, `reconcile` and `renew` alone."""
     changes: Counter[str] = field(default_factory=Counter)

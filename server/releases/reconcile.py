@@ -77,6 +77,8 @@ async def reconcile(context: Context, project: Project) -> Reconciled:
         context.live[project.id] = serving
         context.publish(serving)
         context.pool.keep_project(project.id, serving.applications.values())
+    else:
+        context.announce(project)
     return Reconciled(project, tuple(lines), await _ahead(context, project, repository))
 
 
