@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from clowdy.schema import names
 from clowdy.schema.text import printable
@@ -35,6 +36,7 @@ class Pending:
     owner: str
     repository: Repository
     pushes: int = 0
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class ProjectDesk:
@@ -90,14 +92,15 @@ class ProjectDesk:
 
     async def settle(self, pending: Pending) -> tuple[Project, bool]:
         """The project of a first push, and whether this call made it."""
-        async with self._context.store.reading() as connection:
-            known = await projects.find(connection, pending.id)
-            taken = await projects.find(connection, pending.name)
-        if known is not None:
-            return known, False
-        if taken is not None and taken.name == pending.name:
-            raise Conflict(f"project {pending.name} was made meanwhile: push again")
-        return await self._make(pending.id, pending.name, pending.name, "", pending.owner, pending.repository), True
+        async with pending.settling:
+            async with self._context.store.reading() as connection:
+                known = await projects.find(connection, pending.id)
+                taken = await projects.find(connection, pending.name)
+            if known is not None:
+                return known, False
+            if taken is not None and taken.name == pending.name:
+                raise Conflict(f"project {pending.name} was made meanwhile: push again")
+            return await self._make(pending.id, pending.name, pending.name, "", pending.owner, pending.repository), True
 
     async def abandon(self, pending: Pending) -> None:
         """The end of one first push: a repository whose project nobody made goes."""
@@ -120,7 +123,15 @@ class ProjectDesk:
             raise Conflict(f"there is a project {name} already")
         project_id = new_id()
         repository = self._context.repositories.create(project_id)
-        return await self._make(project_id, name, display_name or name, description, owner, repository)
+        try:
+            return await self._make(project_id, name, display_name or name, description, owner, repository)
+        except BaseException:
+            # A repository that says to be a project which is none would come back with the next reconcile.
+            async with self._context.store.reading() as connection:
+                known = await projects.exists(connection, project_id)
+            if not known:
+                self._context.repositories.remove(project_id)
+            raise
 
     async def describe(self, project: Project, who: str, *, display_name: str, description: str) -> Project:
         """Changes what people read; names and URLs stay."""
@@ -217,12 +228,20 @@ class ProjectDesk:
 
     async def _change(self, project: Project, who: str, what: str) -> Project:
         """Writes the whole project; the caller holds it and has just read it, so that nothing newer is lost."""
-        await write_record(self._context.repositories.open(project.id), project)
-        await self._take_alias(project.name, project.id)
-        async with self._context.store.writing() as connection:
-            await projects.take_alias(connection, project.name)
-            await projects.save(connection, project)
-            await audit.add(connection, who, what, project.id, project.name, self._context.clock())
+        repository = self._context.repositories.open(project.id)
+        before = repository.ref(RECORD)
+        await write_record(repository, project)
+        try:
+            await self._take_alias(project.name, project.id)
+            async with self._context.store.writing() as connection:
+                await projects.take_alias(connection, project.name)
+                await projects.save(connection, project)
+                await audit.add(connection, who, what, project.id, project.name, self._context.clock())
+        except Conflict:
+            now = repository.ref(RECORD)
+            if before is not None and now != before:
+                await transaction(repository, [RefUpdate(RECORD, now, before)])
+            raise
         return project
 
 

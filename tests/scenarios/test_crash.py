@@ -47,6 +47,24 @@ def test_a_killed_server_comes_back_with_the_old_or_the_new_release(own_server: 
             client.push()
 
 
+def test_a_server_killed_while_it_goes_back_serves_one_release_whole(own_server: Server, tmp_path, name: str) -> None:
+    client = own_server.client(tmp_path / "work", name)
+    for text in ("one", "two"):
+        client.hello(text)
+        client.push()
+    client.git("fetch", "-q", "clowdy")
+    for number in range(6):
+        push = client.start("push", "clowdy", f"deploy/{1 + number % 2}:live")
+        time.sleep(0.03 + 0.012 * number)
+        own_server.kill()
+        push.communicate(timeout=60)
+        own_server.start()
+        message, _, release = _state(own_server, client, name)
+        assert message == ("one", "two")[release - 1]
+        history = own_server.api("GET", f"/api/projects/{name}/history").json()
+        assert history[0]["release"] == release
+
+
 def test_the_database_can_be_rebuilt_from_git_alone(own_server: Server, tmp_path, name: str) -> None:
     client = own_server.client(tmp_path / "work", name)
     client.hello("one")

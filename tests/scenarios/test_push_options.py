@@ -56,7 +56,7 @@ def test_every_ending_is_json(twice: Client, refs: list[str], options: list[str]
 def test_deploys_problems_warnings_and_failed_starts_are_json(client: Client) -> None:
     client.hello()
     kinds = [item["type"] for item in said(client.push(options=["format=json"]))]
-    assert kinds[0] == "plan"
+    assert "plan" in kinds
     assert kinds[-2:] == ["switched", "done"]
     client.commit({"functions/hello.py": "print('x' * 3)\nimport nowhere\n" + HELLO})
     failed = said(client.push(options=["format=json"], fails=True))
