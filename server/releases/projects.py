@@ -215,6 +215,7 @@ class ProjectDesk:
             await projects.add(connection, project)
             await audit.add(connection, owner, "project.create", project.id, name, project.created_at)
         await self._context.adopt_secrets(name, project.id)
+        self._context.announce(project)
         return project
 
     async def _take_alias(self, name: str, project_id: str) -> None:
@@ -242,6 +243,8 @@ class ProjectDesk:
             if before is not None and now != before:
                 await transaction(repository, [RefUpdate(RECORD, now, before)])
             raise
+        if project.id not in self._context.live and project.deleted_at is None:
+            self._context.announce(project)
         return project
 
 
