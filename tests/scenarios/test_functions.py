@@ -204,3 +204,25 @@ def test_direct_invoke_by_id_and_by_name(server: Server, project: str) -> None:
     named = server.api("POST", f"/api/invoke/{project}/echo", json={"input": 5}).json()
     assert named["output"] == 5
     assert httpx.post(f"{server.url}/api/invoke/000000000000", json={}).json()["detail"] == "Function not found"
+
+
+def test_a_project_of_which_nothing_is_live_has_no_routes(own_server: Server, tmp_path: Path) -> None:
+    def detail(name: str) -> str:
+        answer = own_server.call(name, "/x")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        return str(answer.json()["detail"])
+
+    assert detail("early") == "Project not found"
+    assert own_server.api("POST", "/api/projects", json={"name": "early"}).status_code in (200, 201)
+    assert detail("early") == "No routes configured for this project"
+    own_server.kill()
+    own_server.start()
+    assert detail("early") == "No routes configured for this project"
+
+    client = own_server.client(tmp_path / "work", "early")
+    client.hello()
+    client.push()
+    assert own_server.call("early", "/").json() == {"message": "Hello"}
+    assert detail("early") == "No route matches GET /x"
+    assert own_server.api("DELETE", "/api/projects/early", params={"confirm": "early"}).status_code == 200
+    assert detail("early") == "Project not found"
