@@ -172,13 +172,13 @@ class Archive:
             highest = connection.execute(select(func.max(calls.c.id))).scalar()
         return State(Position(row.spool_file, row.spool_offset), row.rows, row.lost, highest or 0)
 
-    def add(self, records: Sequence[Record], done: Position, lost: int) -> int:
+    def add(self, records: Sequence[Record], done: Position, lost: int, *, known_new: bool = False) -> int:
         """Stores `records` and that the spool was read up to `done`, in one transaction; says how many rows it has.
 
-        A record that is there already is neither stored nor counted again.
+        A record that is there already is neither stored nor counted again; `known_new` says that none is.
         """
         with self._writing() as connection:
-            new = _new(connection, records)
+            new = records if known_new else _new(connection, records)
             for start in range(0, len(new), ROWS_AT_ONCE):
                 self._insert(connection, new[start : start + ROWS_AT_ONCE])
             _count(connection, new)

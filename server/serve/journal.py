@@ -84,6 +84,8 @@ class Journal:
         self._waiting_bytes = 0
         self._error: str | None = None
         self._closed = False
+        # What an earlier server moved may be moved again: it was killed, or its archive came from a backup.
+        self._new_alone = False
         self._tails: set[Tail] = set()
         self._writer = ThreadPoolExecutor(1, "journal-write")
         self._readers = ThreadPoolExecutor(2, "journal-read")
@@ -128,7 +130,7 @@ class Journal:
         journal = cls(archive, spool, state, redact, mask_of, clock)
         journal._keep_rows = keep_rows
         journal._keep_seconds = keep_seconds
-        await journal.flush()
+        journal._new_alone = await journal.flush()
         return journal
 
     async def close(self) -> None:
@@ -198,6 +200,8 @@ class Journal:
             moved = await self._loop.run_in_executor(self._writer, self._move, start, max(start, end), lost)
         except BaseException:
             self._lost_now += lost
+            # The thread may have moved the batch all the same.
+            self._new_alone = False
             raise
         self._done = moved.done
         self._rows = moved.rows
@@ -222,7 +226,7 @@ class Journal:
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one call must not hold up all others
                 lost += 1
                 log.error("a call is lost: %r", error)
-        rows = self._archive.add(records, piece.end, lost)
+        rows = self._archive.add(records, piece.end, lost, known_new=self._new_alone)
         if piece.end.file > start.file:
             self._spool.forget(piece.end)
         while rows > self._keep_rows:

@@ -12,6 +12,8 @@ import re
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clowdy.runtimes.inside.event import event_of
@@ -30,9 +32,9 @@ TEXT_BYTES = 4 * KIBIBYTE
 MARGIN = 4 * KIBIBYTE
 """What is packed beyond a limit: as much as the longest secret has."""
 
-FORMAT = 1
-_FIXED = struct.Struct("<BBHddHHHHIIIII")
-_COLD = 1
+FORMAT = 2
+_FIXED = struct.Struct("<BBHQddHHHIIIII")
+_COLD, _REQUEST = 1, 16
 _EVENT_CUT, _RESULT_CUT, _LOG_CUT = 2, 4, 8
 _CUT = _EVENT_CUT | _RESULT_CUT | _LOG_CUT
 _PARTS = (("event", _EVENT_CUT), ("result", _RESULT_CUT), ("log", _LOG_CUT))
@@ -124,7 +126,7 @@ class Record(NamedTuple):
 
 
 class Packer:
-    """Packs calls. What all calls of a function version in a release have in common is packed once."""
+    """Packs calls. What many calls have in common is packed once."""
 
     def __init__(self) -> None:
         self._origins: dict[int, tuple[ProjectTable, Target, bytes]] = {}
@@ -149,10 +151,10 @@ class Packer:
             flags |= _LOG_CUT
             log = log[: LOG_BYTES + MARGIN]
         error = call.error.encode("utf-8", "replace")[: LOG_BYTES + MARGIN] if call.error else b""
-        words = "\0".join(
-            (call.id, call.status, call.code or "", call.trigger, (call.method or "")[:TEXT_BYTES])
-        ).encode("utf-8", "replace")
-        path = b"" if call.path is None else call.path[:TEXT_BYTES].encode("utf-8", "replace")
+        if call.method is not None:
+            flags |= _REQUEST
+        words = _pack_words(call.status, call.code, call.trigger, call.method)
+        path = call.path[:TEXT_BYTES].encode("utf-8", "replace") if call.path else b""
         if mask is not None:
             parts = (path, event, body, answer, log, error)
             if mask(joined := b"\n".join(parts)) is not joined:
@@ -161,34 +163,23 @@ class Packer:
                     mask(part)[:-MARGIN] if was_cut else mask(part) for part, was_cut in zip(parts, cut, strict=True)
                 )
         origin = known[2]
-        return b"".join(
-            (
-                _FIXED.pack(
-                    FORMAT,
-                    flags,
-                    call.http_status or 0,
-                    call.at,
-                    call.duration_ms,
-                    call.method is not None,
-                    len(origin),
-                    len(words),
-                    len(path),
-                    len(event),
-                    len(body),
-                    len(answer),
-                    len(log),
-                    len(error),
-                ),
-                origin,
-                words,
-                path,
-                event,
-                body,
-                answer,
-                log,
-                error,
-            )
+        fixed = _FIXED.pack(
+            FORMAT,
+            flags,
+            call.http_status or 0,
+            int(call.id, 16),
+            call.at,
+            call.duration_ms,
+            len(origin),
+            len(words),
+            len(path),
+            len(event),
+            len(body),
+            len(answer),
+            len(log),
+            len(error),
         )
+        return b"".join((fixed, origin, words, path, event, body, answer, log, error))
 
     def _remember(self, project: ProjectTable, target: Target) -> tuple[ProjectTable, Target, bytes]:
         if len(self._origins) > 10_000:
@@ -197,6 +188,24 @@ class Packer:
         known = (project, target, "\0".join(words).encode("utf-8", "replace"))
         self._origins[id(target)] = known
         return known
+
+
+@lru_cache(maxsize=512)
+def _pack_words(status: str, code: str | None, trigger: str, method: str | None) -> bytes:
+    words = (status, code or "", trigger, (method or "")[:TEXT_BYTES])
+    return "\0".join(words).encode("utf-8", "replace")
+
+
+@lru_cache(maxsize=512)
+def _unpack_words(packed: bytes) -> tuple[str, str | None, str, str]:
+    status, code, trigger, method = packed.decode("utf-8", "surrogateescape").split("\0", 3)
+    return status, code or None, trigger, _clean(method)
+
+
+@lru_cache(maxsize=4096)
+def _unpack_origin(packed: bytes) -> tuple[str, str, str, int, int]:
+    project_id, function_id, function, version, release = packed.decode().split("\0")
+    return project_id, function_id, function, int(version), int(release)
 
 
 def _cut_parts(_path: int, event: int, body: int, answer: int, log: int, error: int) -> tuple[bool, ...]:
@@ -223,58 +232,69 @@ def unpack(packed: bytes, redact: Redact | None = None) -> Record:
 def _unpack(packed: bytes, redact: Redact | None) -> Record:
     if packed[0] != FORMAT:
         raise BadRecord(f"a record of format {packed[0]}; this version reads {FORMAT}")
-    _, flags, http_status, at, duration_ms, has_request, *lengths = _FIXED.unpack_from(packed)
-    if _FIXED.size + sum(lengths) != len(packed):
+    _, flags, http_status, number, at, duration_ms, *lengths = _FIXED.unpack_from(packed)
+    if _FIXED.size + sum(lengths) != len(packed) or number >> 48:
         raise BadRecord("a record's parts do not make up its length")
-    parts: list[str] = []
-    start = _FIXED.size
-    for length in lengths:
-        parts.append(str(packed[start : start + length], "utf-8", "surrogateescape") if length else "")
-        start += length
-    origin, words, *rest = parts
-    project_id, function_id, function, version, release = origin.split("\0")
-    call_id, status, code, trigger, method = words.split("\0", 4)
+    ends = list(accumulate(lengths, initial=_FIXED.size))
+    origin = _unpack_origin(packed[ends[0] : ends[1]])
+    status, code, trigger, method = _unpack_words(packed[ends[1] : ends[2]])
+    path = str(packed[ends[2] : ends[3]], "utf-8", "surrogateescape")
+    head = str(packed[ends[3] : ends[4]], "utf-8", "surrogateescape")
+    result = str(packed[ends[5] : ends[6]], "utf-8", "surrogateescape")
+    body = log = error = ""
+    # Most calls have none of these.
+    if lengths[4]:
+        body = str(packed[ends[4] : ends[5]], "utf-8", "surrogateescape")
+    if lengths[6] or lengths[7]:
+        log = str(packed[ends[6] : ends[7]], "utf-8", "surrogateescape")
+        error = str(packed[ends[7] : ends[8]], "utf-8", "surrogateescape")
     if redact is not None:
-        rest = [redact(project_id, part) if part else part for part in rest]
+        rest = [redact(origin[0], part) if part else part for part in (path, head, body, result, log, error)]
         if flags & _CUT:
             cut = _cut_parts(*lengths[2:])
             rest = [part[:-MARGIN] if was_cut else part for part, was_cut in zip(rest, cut, strict=True)]
-    path, head, body, result, log, error = rest
-    if flags & _EVENT_CUT:
-        head = _cut(head, EVENT_BYTES)
-        body = _cut(body, EVENT_BYTES - len(head.encode("utf-8", "surrogateescape")))
-    if flags & _RESULT_CUT:
-        result = _cut(result, RESULT_BYTES)
-    log = _clean(log)
-    if error and error not in log:
-        log = f"{log.rstrip(chr(10))}\n{_clean(error)}" if log else _clean(error)
-    if flags & _LOG_CUT or len(log) > LOG_BYTES or (not log.isascii() and len(log.encode()) > LOG_BYTES):
-        flags |= _LOG_CUT
-        log = f"{_cut(log, LOG_BYTES - 64)}\n[truncated: {LOG_BYTES // KIBIBYTE} KB are kept]"
-    truncated = tuple(name for name, bit in _PARTS if flags & bit) if flags & _CUT else ()
+        path, head, body, result, log, error = rest
+    truncated: tuple[str, ...] = ()
+    if log or error or flags & _CUT:
+        if flags & _EVENT_CUT:
+            head = _cut(head, EVENT_BYTES)
+            body = _cut(body, EVENT_BYTES - len(head.encode("utf-8", "surrogateescape")))
+        if flags & _RESULT_CUT:
+            result = _cut(result, RESULT_BYTES)
+        log, cut_now = _whole_log(log, error, cut=bool(flags & _LOG_CUT))
+        if cut_now:
+            flags |= _LOG_CUT
+        truncated = tuple(name for name, bit in _PARTS if flags & bit)
+    request = flags & _REQUEST
     # By position: there is one of these for every call that is answered.
     return Record(
-        f"{int(call_id, 16):012x}",
+        f"{number:012x}",
         at,
-        project_id,
-        function_id,
-        function,
-        int(version),
-        int(release),
+        *origin,
         status,
         http_status or None,
-        code or None,
+        code,
         round(duration_ms, 3),
         bool(flags & _COLD),
         trigger,
-        _clean(method) if has_request else None,
-        _clean(path) if has_request else None,
+        method if request else None,
+        _clean(path) if request else None,
         log,
         _readable(result),
         _clean(head),
-        body.encode("utf-8", "surrogateescape"),
+        body.encode("utf-8", "surrogateescape") if body else b"",
         truncated,
     )
+
+
+def _whole_log(log: str, error: str, *, cut: bool) -> tuple[str, bool]:
+    """What a call printed and how it failed, as it is kept, and whether something of it is not."""
+    log = _clean(log)
+    if error and error not in log:
+        log = f"{log.rstrip(chr(10))}\n{_clean(error)}" if log else _clean(error)
+    if cut or len(log) > LOG_BYTES or (not log.isascii() and len(log.encode()) > LOG_BYTES):
+        return f"{_cut(log, LOG_BYTES - 64)}\n[truncated: {LOG_BYTES // KIBIBYTE} KB are kept]", True
+    return log, False
 
 
 def _cut(text: str, size: int) -> str:

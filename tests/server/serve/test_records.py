@@ -272,7 +272,7 @@ def test_the_api_has_the_names_of_both_contracts() -> None:
 
 def test_what_is_no_record_is_refused() -> None:
     packed = Packer()(call(log=b"some text"))
-    for wrong in (b"", b"\x01", b"\x02" + packed[1:], packed[:-1], packed + b"x"):
+    for wrong in (b"", b"\x02", b"\x01" + packed[1:], packed[:-1], packed + b"x"):
         with pytest.raises(BadRecord):
             unpack(wrong)
 
