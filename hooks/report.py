@@ -179,7 +179,8 @@ class Reporter:
                     seconds=_rounded(seconds),
                 )
             ]
-        lines = [f"{switched.tag} is live ({_short(switched.commit)}), {seconds:.1f} s"]
+        took = f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+        lines = [f"{switched.tag} is live ({_short(switched.commit)}), {took}"]
         lines += [f"  {printable(url)}" for url in urls]
         return [*lines, f"back: {', or '.join(back)}"] if back else lines
 

@@ -151,7 +151,9 @@ def check_secret(name: str, value: str) -> None:
         check_environment_name(name)
         check_environment_value(name, value)
     except Rejection as rejection:
-        raise Invalid("; ".join(filter(None, (rejection.message, rejection.hint)))) from None
+        # What helps a value in git, a file of the repository, is no place for a secret.
+        hint = "" if rejection.code == "env-size" else rejection.hint
+        raise Invalid("; ".join(filter(None, (rejection.message, hint)))) from None
 
 
 def before_project(name: str) -> str:

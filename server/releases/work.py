@@ -107,13 +107,14 @@ class PushWork:
 
     def refused(self, reason: str) -> Result:
         """The result when the work was cut off: whatever has no verdict yet is refused."""
-        if self._release is None:
+        # What is live already cannot be called refused, whatever went wrong after: these refs have moved.
+        moved = self._release is not None
+        if not moved:
             self._voice.refused(reason, self._stays())
         for _, _, ref in self._refs:
-            self._verdicts.setdefault(ref, Verdict(ref, accepted=False, reason=reason))
+            self._verdicts.setdefault(ref, Verdict(ref, accepted=moved, reason="" if moved else reason))
         result = self._result()
-        # What is live already cannot be called refused, whatever went wrong after.
-        return result if self._release is not None else replace(result, state=State.REFUSED, reason=reason)
+        return result if moved else replace(result, state=State.REFUSED, reason=reason)
 
     def _result(self) -> Result:
         verdicts = [self._verdicts[ref] for _, _, ref in self._refs]
@@ -254,16 +255,18 @@ class PushWork:
         before = self._context.live.get(self._project.id)
         serving = await load(self._context, self._project, self._repository, release.record, release.tag or "")
         self._refuse_missing_secrets(serving)
+        if before is not None and before.number == serving.number and not self._options.redeploy:
+            self._voice.progress(f"deploy/{serving.number} serves already: nothing to change")
+            if self._options.plan:
+                raise PlanOnly
+            await self._move_others(others)
+            return None
         plan = await plans.rollback_plan(self._context, self._repository, before, serving)
         self._voice.plan(plan)
         if self._options.plan:
             raise PlanOnly
         if self._options.redeploy:
             await self._start_again(serving)
-        elif before is not None and before.number == serving.number:
-            await self._move_others(others)
-            self._voice.progress(f"deploy/{serving.number} serves already: nothing to change")
-            return None
         cause = Cause(self._who, _how(before, serving, redeploy=self._options.redeploy), self._started, plan)
         activation = await self._activator.go_back(self._project, self._repository, serving, cause, others=others)
         self._release = serving.number
@@ -399,7 +402,8 @@ def _how(before: Serving | None, after: Serving, *, redeploy: bool) -> str:
 
 
 def _tag_move(activation: Activation) -> Move:
-    return Move(f"{RELEASE_TAGS}{activation.serving.number}", NULL, activation.serving.tag, forced=False)
+    # Not the tag's own object, which the client has not: one that keeps track of this remote's tags could not write it.
+    return Move(f"{RELEASE_TAGS}{activation.serving.number}", NULL, activation.serving.record.commit, forced=False)
 
 
 def _update(command: Command) -> RefUpdate:

@@ -198,6 +198,7 @@ def test_the_last_words_say_where_it_answers_and_how_to_go_back() -> None:
         BACK,
     ]
     assert Reporter().done(Switched(1, "e81d0b3", 41.0), [], 2.0) == ["deploy/1 is live (e81d0b3), 2.0 s"]
+    assert Reporter().done(Switched(1, "e81d0b3", 4.0), [], 0.028) == ["deploy/1 is live (e81d0b3), 28 ms"]
 
 
 def test_progress_output_warnings_and_ends() -> None:

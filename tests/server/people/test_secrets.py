@@ -128,7 +128,7 @@ async def test_a_removed_secret_is_gone_and_a_missing_one_is_named(secrets: Secr
         ("PATH", "value", "reserved name"),
         ("LD_PRELOAD", "value", "reserved name"),
         ("KEY", "", "is empty"),
-        ("KEY", "x" * 4097, "a value may have 4,096"),
+        ("KEY", "x" * 4097, r"a value may have 4,096 \(4 KB\)$"),
         ("KEY", "é" * 2049, "a value may have 4,096"),
         ("KEY", "a\0b", "NUL"),
         ("KEY", "\ud800", "not text in UTF-8"),
