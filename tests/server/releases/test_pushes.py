@@ -114,12 +114,26 @@ async def test_who_waits_is_told_for_whom_and_a_commit_on_top_goes_on(made: Worl
 async def test_the_moves_of_main_are_three(made: World) -> None:
     commit = await made.commit(files("one"))
     (verdict,) = await made.push({MAIN: commit})
-    tag = (await made.repository()).ref("refs/tags/deploy/1")
-    assert [(move.ref, move.old, move.new) for move in verdict.moves] == [
+    repository = await made.repository()
+    assert [(move.ref, move.old, repository.peel(move.new).commit) for move in verdict.moves] == [
         (MAIN, NULL, commit),
         (LIVE, NULL, commit),
-        ("refs/tags/deploy/1", NULL, tag),
+        ("refs/tags/deploy/1", NULL, commit),
     ]
+
+
+async def test_what_went_live_is_not_called_refused_whatever_fails_after(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("clowdy.server.releases.work._tag_move", fault)
+    (verdict,) = await made.push({MAIN: await made.commit(files("one"))})
+    assert verdict.accepted
+    assert "deploy/1 is live" in "\n".join(made.said)
+    assert [push.state for push in await kept(made)] == [State.LIVE]
+    assert "ours" in made.faults[0]
 
 
 async def test_the_branch_is_named_as_it_is_called(made: World) -> None:
