@@ -26,6 +26,8 @@ from clowdy.server.people.secrets import Secrets, before_project
 from clowdy.server.people.tokens import ADMIN, Scope, Tokens, new_token
 from clowdy.server.store import projects, tokens
 from clowdy.server.store.engine import Store
+from clowdy.server.web import shapes
+from clowdy.server.web.answers import moment
 
 _RECONCILE_SECONDS = 1800.0
 _Value = TypeVar("_Value")
@@ -37,14 +39,7 @@ def create_token(data_dir: Path, name: str, scope: str, project: str | None) -> 
     async def run(store: Store) -> dict[str, Any]:
         project_id = None if project is None else await _project_id(store, project)
         token, text = await Tokens(store).create(name, Scope(scope), project_id)
-        return {
-            "id": token.id,
-            "name": token.name,
-            "scope": token.scope,
-            "project": project,
-            "created_at": token.created_at,
-            "token": text,
-        }
+        return shapes.token(token, project) | {"token": text}
 
     return _with_store(data_dir, run)
 
@@ -56,14 +51,7 @@ def list_tokens(data_dir: Path) -> list[dict[str, Any]]:
         async with store.reading() as connection:
             names = {project.id: project.name for project in await projects.every(connection)}
         return [
-            {
-                "id": token.id,
-                "name": token.name,
-                "scope": token.scope,
-                "project": token.project_id and names.get(token.project_id, token.project_id),
-                "created_at": token.created_at,
-                "last_used_at": token.last_used_at,
-            }
+            shapes.token(token, token.project_id and names.get(token.project_id, token.project_id))
             for token in await Tokens(store).every()
         ]
 
@@ -101,7 +89,7 @@ def list_secrets(data_dir: Path, project: str) -> list[dict[str, Any]]:
 
     async def run(secrets: Secrets, project_id: str) -> list[dict[str, Any]]:
         return [
-            {"name": info.name, "set": True, "updated_at": info.updated_at, "updated_by": info.updated_by}
+            {"name": info.name, "set": True, "updated_at": moment(info.updated_at), "updated_by": info.updated_by}
             for info in await secrets.every(project_id)
         ]
 

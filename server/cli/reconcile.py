@@ -22,7 +22,7 @@ def command(data_dir: Path | None, project: str | None, remote: str | None, as_j
     """Rebuild projects, functions, versions, releases and history from what git says.
 
     One project, or with none named and no git remote every project of the server. With --data-dir it works on the
-    machine itself, while no server runs there.
+    machine itself, without a token.
     """
     if data_dir is not None:
         if remote is not None:

@@ -88,6 +88,18 @@ def test_tokens_are_listed_and_revoked(terminal: Terminal, data: Path) -> None:
     assert "ci" not in terminal.run("token", "list", "--data-dir", str(data)).out
 
 
+def test_json_is_what_the_api_answers(terminal: Terminal, data: Path) -> None:
+    terminal.run("token", "create", "ci", "-p", "shop", "--data-dir", str(data))
+    terminal.run("secret", "set", "KEY", "-p", "shop", "--data-dir", str(data), stdin="value")
+
+    token = json.loads(terminal.run("token", "list", "--data-dir", str(data), "--json").out)
+    secret = json.loads(terminal.run("secret", "list", "-p", "shop", "--data-dir", str(data), "--json").out)
+    assert list(token) == ["id", "name", "scope", "project", "project_id", "created_at", "last_used_at"]
+    assert (token["project"], token["project_id"], token["last_used_at"]) == ("shop", "0" * 12, None)
+    assert token["created_at"].startswith("20")
+    assert secret["updated_at"].startswith("20")
+
+
 def test_a_secret_is_sealed_for_its_project(terminal: Terminal, data: Path) -> None:
     result = terminal.run("secret", "set", "KEY", "-p", "shop", "--data-dir", str(data), stdin="value\n")
 
