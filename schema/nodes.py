@@ -283,6 +283,9 @@ def _in_words(error: yaml.YAMLError, source: Source, opened: int | None) -> Prob
             f"no value here, but {found}" if found.strip() else "no value here",
             "put a text with it in quotes",
         )
+    elif "maximum nesting depth" in problem:
+        # libyaml's own limit, met while it looks ahead of the first event.
+        return source.problem(place, place + 1, "too-deep", f"nested more than {DEPTH_LIMIT} deep", "write it flatter")
     elif "incompatible YAML document" in problem:
         hint = "leave the line %YAML out"
     elif "escape" in problem:
