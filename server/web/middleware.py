@@ -27,6 +27,7 @@ STOPPING = web.AppKey("stopping", asyncio.Event)
 
 # What no page of ours needs to override; the page says more of its own.
 SAFE_HEADERS = {
+    "Server": "clowdy",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
