@@ -161,12 +161,7 @@ def database(config: Config) -> Finding:
     if not path.exists():
         return Finding(name, State.OK, "made at the first start")
     try:
-        # Read only: a server may be using it.
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2)
-        try:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        finally:
-            connection.close()
+        row = _ask(path, "SELECT version_num FROM alembic_version")
     except sqlite3.Error as error:
         return Finding(name, State.MISSING, f"{path}: {error}", "restore a backup, or clowdy reconcile with a new file")
     found, known = row[0] if row else "none", newest() or "none"
@@ -183,11 +178,7 @@ def calls(config: Config) -> Finding:
     if not path.exists():
         return Finding(name, State.OK, "none yet")
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2)
-        try:
-            row = connection.execute("SELECT rows, lost FROM state").fetchone()
-        finally:
-            connection.close()
+        row = _ask(path, "SELECT rows, lost FROM state")
     except sqlite3.Error as error:
         return Finding(name, State.WARNING, f"{path}: {error}", "move the file away: a new one is made at the start")
     kept, lost = row or (0, 0)
@@ -267,6 +258,16 @@ def public_url(config: Config) -> Finding:
         return Finding("public URL", State.OK, config.public_url)
     cure = "put a proxy that speaks https in front, and say so with --public-url and --trust-proxy"
     return Finding("public URL", State.WARNING, f"{config.public_url} sends tokens unencrypted", cure)
+
+
+def _ask(path: Path, query: str) -> tuple[Any, ...] | None:
+    """One row of a database, read only: a server may be using it. Raises sqlite3.Error."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2)
+    try:
+        row: tuple[Any, ...] | None = connection.execute(query).fetchone()
+        return row
+    finally:
+        connection.close()
 
 
 def _machine(config: Config) -> list[Finding]:
