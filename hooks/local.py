@@ -143,7 +143,8 @@ def _git(folder: Path, *arguments: str) -> str:
         raise NoTree("git is not installed") from None
     if done.returncode != 0 and done.stderr:
         words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise NoTree(words[-1].removeprefix("fatal: "))
+        # Warnings may stand before it, and what could be set after it.
+        raise NoTree(next((line for line in words if line.startswith("fatal: ")), words[-1]).removeprefix("fatal: "))
     return os.fsdecode(done.stdout) if done.returncode == 0 else ""
 
 

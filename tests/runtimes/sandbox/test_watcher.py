@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 
@@ -27,7 +29,7 @@ def parent() -> subprocess.Popen[bytes]:
 
 def end(parent: subprocess.Popen[bytes]) -> None:
     for pid in descendants(parent.pid):
-        subprocess.run(["/bin/kill", "-9", str(pid)], check=True)
+        os.kill(pid, signal.SIGKILL)
     parent.wait(5)
     assert parent.stdout is not None
     parent.stdout.close()
