@@ -11,7 +11,7 @@ from typing import Any
 
 from clowdy.schema.text import printable
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, NotFound
-from clowdy.server.git.maintenance import maintain
+from clowdy.server.git.maintenance import maintain, wants_maintenance
 from clowdy.server.releases import notes, plans
 from clowdy.server.releases.activate import Activation, Activator, Cause
 from clowdy.server.releases.context import Context
@@ -194,16 +194,26 @@ class Releases:
         async with self._context.store.reading() as connection:
             every = await projects.every(connection)
         for project in every:
-            async with self._turns.turn(project.id, "maintenance", _silently):
-                try:
-                    await maintain(self._context.repositories.open(project.id))
-                except ClowdyError as error:
-                    self._context.report(f"maintenance of {project.name}", error)
+            await self._maintain(project)
         await self.projects.purge()
+
+    async def _maintain(self, project: Project) -> None:
+        async with self._turns.turn(project.id, "maintenance", _silently):
+            try:
+                await maintain(self._context.repositories.open(project.id))
+            except ClowdyError as error:
+                self._context.report(f"maintenance of {project.name}", error)
+
+    async def _maintain_if_due(self, project: Project) -> None:
+        """A day of many pushes leaves more than a night should have to put away."""
+        if await asyncio.to_thread(wants_maintenance, self._context.repositories.open(project.id)):
+            await self._maintain(project)
 
     def _went_live(self, activation: Activation) -> None:
         project, commit = activation.serving.project, activation.serving.record.commit
         self._note(project, notes.write_note(self._context, project, commit))
+        if activation.entry.how != "rollback":
+            self._later(self._maintain_if_due(project))
 
     async def _catch_up(self, project: Project, commit: str) -> None:
         """A deploy branch ahead of its releases is deployed as its push would have been."""
