@@ -30,6 +30,8 @@ COMMON = {
     "safe.directory": "*",
     "core.fsync": "committed",
     "core.logAllRefUpdates": "false",
+    # A push in quarantine has the repository itself as its alternate, whose refs git would list a second time.
+    "core.alternateRefsCommand": "true",
     "core.packedGitWindowSize": "32m",
     "core.packedGitLimit": "256m",
     "core.bigFileThreshold": "32m",

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from dulwich.errors import ObjectFormatException
 from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ObjectID, ShaFile
+from dulwich.objects import ObjectID
 
 from clowdy.server.errors import GitError, NotFound
 from clowdy.server.git.environment import clean_environment
+from clowdy.server.git.loose import Drafts
 from clowdy.server.git.settings import MEBIBYTE
 
 TYPES = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
-NUMBERS = {name: number for number, name in TYPES.items()}
 
 SIZES_KEPT = 60_000
 # Below this many objects it is cheaper to look for each as a file than to start a process that knows them all.
@@ -114,10 +114,14 @@ class Objects:
 
     def write(self, kind: str, content: bytes) -> str:
         """The id of a new object, on disk when this returns."""
-        shaped = ShaFile.from_raw_string(NUMBERS[kind], content)
-        with self._lock:
-            self._opened().add_object(shaped)
-        return shaped.id.decode()
+        drafts = self.drafts()
+        oid = drafts.add(kind, content)
+        drafts.write()
+        return oid
+
+    def drafts(self) -> Drafts:
+        """Collects new objects that are to be on disk together."""
+        return Drafts(self.folder, self.has)
 
     def sizes(self, oids: Iterable[str]) -> dict[str, int]:
         """The size of each object in bytes, without reading any; raises NotFound when one is missing."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from clowdy.server.errors import Conflict, GitError, Invalid
 from clowdy.server.git.environment import clean_environment
 from clowdy.server.git.objects import is_id
-from clowdy.server.git.process import ProcessLimits, dying_with_us, run
+from clowdy.server.git.process import ProcessLimits, run
 from clowdy.server.git.refnames import is_ref
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ async def transaction(repository: Repository, updates: Sequence[RefUpdate]) -> N
     inherited = () if settings.lock_fd is None else (settings.lock_fd,)
     try:
         await run(
-            dying_with_us(settings.setpriv, [settings.git, "update-ref", "--stdin", "-z"]),
+            # It need not die with the server: it holds the lock that the next one waits for, and without its last
+            # line it moves nothing.
+            [settings.git, "update-ref", "--stdin", "-z"],
             clean_environment({}, {"GIT_DIR": str(repository.path)}),
             data=commands,
             limits=ProcessLimits(memory_bytes=settings.memory_bytes),

@@ -14,6 +14,7 @@ from clowdy.server.errors import Invalid, NotFound
 from clowdy.server.git import history, refs
 from clowdy.server.git.code import CodeMemory, GitCode, code_of
 from clowdy.server.git.history import Changes
+from clowdy.server.git.loose import Drafts
 from clowdy.server.git.objects import Objects, OpenStores
 from clowdy.server.git.peel import peel
 from clowdy.server.git.refnames import is_ref
@@ -103,19 +104,40 @@ class Repository:
         """The id of a new blob, on disk when this returns."""
         return self.objects.write("blob", content)
 
+    def drafts(self) -> Drafts:
+        """Takes new objects that are to be on disk together, for `write_commit` and `write_tag`."""
+        return self.objects.drafts()
+
     def write_commit(
-        self, files: Mapping[str, bytes], parents: Sequence[str], message: str, who: str, at: float
+        self,
+        files: Mapping[str, bytes],
+        parents: Sequence[str],
+        message: str,
+        who: str,
+        at: float,
+        drafts: Drafts | None = None,
     ) -> str:
-        """The id of a new commit that holds `files` at its root, on disk when this returns; no ref moves."""
+        """The id of a new commit that holds `files` at its root, no ref moves.
+
+        It is on disk when this returns, or once `drafts` are written.
+        """
+        new = drafts or self.drafts()
         tree = b"".join(
-            b"100644 %s\0%s" % (name.encode(), bytes.fromhex(self.write_blob(files[name])))
+            b"100644 %s\0%s" % (name.encode(), bytes.fromhex(new.add("blob", files[name])))
             for name in sorted(files, key=str.encode)
         )
-        return self.objects.write("commit", commit_bytes(self.objects.write("tree", tree), parents, message, who, at))
+        oid = new.add("commit", commit_bytes(new.add("tree", tree), parents, message, who, at))
+        if drafts is None:
+            new.write()
+        return oid
 
-    def write_tag(self, name: str, target: str, message: str, who: str, at: float) -> str:
-        """The id of a new annotated tag of a commit, on disk when this returns; no ref moves."""
-        return self.objects.write("tag", tag_bytes(name, target, message, who, at))
+    def write_tag(self, name: str, target: str, message: str, who: str, at: float, drafts: Drafts | None = None) -> str:
+        """The id of a new annotated tag of a commit, no ref moves; on disk as `write_commit` says."""
+        new = drafts or self.drafts()
+        oid = new.add("tag", tag_bytes(name, target, message, who, at))
+        if drafts is None:
+            new.write()
+        return oid
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` contains `old`: a push from one to the other loses nothing."""

@@ -21,6 +21,7 @@ from clowdy.hooks.plan import Plan
 from clowdy.hooks.report import Switched
 from clowdy.schema.release import ReleaseRecord
 from clowdy.server.errors import ClowdyError, Conflict, Invalid
+from clowdy.server.git.loose import Drafts
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.commands import LIVE, RELEASE_TAGS, short
@@ -347,15 +348,18 @@ class Written:
 def _write_release(repository: Repository, record: ReleaseRecord, entry: Entry) -> Written:
     subject = repository.commit(record.commit).subject
     message = release_message(record, subject)
-    tag = repository.write_tag(record.tag, record.commit, message, record.who, float(record.when))
-    return _write_history(repository, entry, tag)
+    drafts = repository.drafts()
+    tag = repository.write_tag(record.tag, record.commit, message, record.who, float(record.when), drafts)
+    return _write_history(repository, entry, tag, drafts)
 
 
-def _write_history(repository: Repository, entry: Entry, tag: str) -> Written:
+def _write_history(repository: Repository, entry: Entry, tag: str, drafts: Drafts | None = None) -> Written:
+    drafts = drafts or repository.drafts()
     tip = repository.ref(HISTORY)
     last = read_entry(repository, entry.project_id, tip)[0].sequence if tip else 0
     numbered = replace(entry, sequence=last + 1)
-    written = write_entry(repository, numbered, tag, tip)
+    written = write_entry(repository, numbered, tag, tip, drafts)
+    drafts.write()
     return Written(tag, written, numbered, tip, repository.ref(LIVE), repository.ref(SERVES))
 
 

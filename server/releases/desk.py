@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from clowdy.server.store.pushes import Push
 
 SERVER = "clowdy"
 NOTES_SECONDS = 2.0
+NOTE_AFTER_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Releases:
         self._activator = Activator(context, self._went_live)
         self._background: set[asyncio.Task[None]] = set()
         self._noting: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        self._wanted: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.projects = ProjectDesk(
             context, reserved, self._activator.exclusive, lambda project_id, why: self.pushes.end(project_id, why)
         )
@@ -75,6 +78,8 @@ class Releases:
     async def stop(self) -> None:
         """Ends pushes as `PushDesk.stop` says, and waits for what runs in the background."""
         await self.pushes.stop()
+        for wanted in self._wanted.values():
+            wanted.set()
         if self._background:
             _, late = await asyncio.wait(self._background, timeout=5)
             for task in late:
@@ -83,6 +88,7 @@ class Releases:
     async def noted(self, project_id: str) -> None:
         """Returns when the notes of what went live so far are written: who fetches after a push finds them."""
         if tasks := self._noting.get(project_id):
+            self._wanted[project_id].set()
             await asyncio.wait(tuple(tasks), timeout=NOTES_SECONDS)
 
     def live(self, project_id: str) -> Serving | None:
@@ -206,14 +212,22 @@ class Releases:
 
     async def _maintain_if_due(self, project: Project) -> None:
         """A day of many pushes leaves more than a night should have to put away."""
+        await asyncio.sleep(NOTE_AFTER_SECONDS)
         if await asyncio.to_thread(wants_maintenance, self._context.repositories.open(project.id)):
             await self._maintain(project)
 
     def _went_live(self, activation: Activation) -> None:
         project, commit = activation.serving.project, activation.serving.record.commit
-        self._note(project, notes.write_note(self._context, project, commit))
+        self._note(project, self._write_note(project, commit))
         if activation.entry.how != "rollback":
             self._later(self._maintain_if_due(project))
+
+    async def _write_note(self, project: Project, commit: str) -> None:
+        # Whoever pushed waits for the answer first, unless somebody waits for the note.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTE_AFTER_SECONDS):
+                await self._wanted[project.id].wait()
+        await notes.write_note(self._context, project, commit)
 
     async def _catch_up(self, project: Project, commit: str) -> None:
         """A deploy branch ahead of its releases is deployed as its push would have been."""
@@ -235,6 +249,7 @@ class Releases:
         self._noting[project_id].discard(task)
         if not self._noting[project_id]:
             del self._noting[project_id]
+            self._wanted.pop(project_id, None)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

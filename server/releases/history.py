@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+from clowdy.server.git.loose import Drafts
 from clowdy.server.git.repos import Repository
 from clowdy.server.store.history import Entry
 
@@ -16,8 +17,10 @@ REF = "refs/clowdy/history"
 FILE = "entry.json"
 
 
-def write_entry(repository: Repository, entry: Entry, tag: str, parent: str | None) -> str:
-    """The id of a commit that says what went live, after `parent`; no ref moves."""
+def write_entry(
+    repository: Repository, entry: Entry, tag: str, parent: str | None, drafts: Drafts | None = None
+) -> str:
+    """The id of a commit that says what went live, after `parent`; no ref moves. See `Repository.write_commit`."""
     content = json.dumps(
         {
             "sequence": entry.sequence,
@@ -39,6 +42,7 @@ def write_entry(repository: Repository, entry: Entry, tag: str, parent: str | No
         f"deploy/{entry.release} live: {entry.how}\n",
         entry.who,
         entry.at,
+        drafts,
     )
 
 

@@ -13,6 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from clowdy.server.errors import StartError
+from clowdy.server.store.connection import Connection as OneStep
+from clowdy.server.store.connection import connect
 from clowdy.server.store.migrate import upgrade
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Store:
 def _engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
-        connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000},
+        connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "async_creator_fn": connect},
         pool_size=4,
         max_overflow=4,
     )
@@ -97,6 +99,13 @@ def _configure(dbapi_connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writing = connection.get_execution_options().get(_WRITING, False)
-    # A deferred transaction that turns into a writing one fails with SQLITE_BUSY at once, whatever the timeout.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, OneStep)
+    if connection.get_execution_options().get(_WRITING, False):
+        # A deferred transaction that turns into a writing one fails with SQLITE_BUSY at once, whatever the timeout.
+        driver.direct = False
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver.direct = True
+    else:
+        driver.direct = True
+        connection.exec_driver_sql("BEGIN")
