@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -43,7 +43,11 @@ from clowdy.server.store.migrate import upgrade
 
 log = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 200
+Item = TypeVar("Item")
+
+ROWS_AT_ONCE = (200, 40, 8, 1)
+"""How many rows a statement has. SQLite keeps what it made of each statement: a few sizes, not one for every batch."""
+
 TRIM_ROWS = 500
 SCAN_ROWS = 2_000
 SEARCH_SECONDS = 2.0
@@ -179,8 +183,8 @@ class Archive:
         """
         with self._writing() as connection:
             new = records if known_new else _new(connection, records)
-            for start in range(0, len(new), ROWS_AT_ONCE):
-                self._insert(connection, new[start : start + ROWS_AT_ONCE])
+            for part in _parts(new):
+                self._insert(connection, part)
             _count(connection, new)
             row = connection.execute(
                 update(state)
@@ -201,8 +205,7 @@ class Archive:
             row = f"({', '.join('?' * len(calls.columns))})"
             rows = ", ".join([row] * len(records))
             statement = f"INSERT INTO calls ({columns}) VALUES {rows} ON CONFLICT DO NOTHING"  # noqa: S608
-            if len(records) == ROWS_AT_ONCE:
-                self._statements[len(records)] = statement
+            self._statements[len(records)] = statement
         values: list[Any] = []
         for record in records:
             values += to_row(record)
@@ -299,12 +302,20 @@ def _matches(table: Any, search: str) -> ColumnElement[bool]:
     return or_(*(table.c[name].contains(search, autoescape=True) for name in columns), in_body, id_matches)
 
 
+def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """`items` in as few parts as there can be of those sizes."""
+    start = 0
+    for size in ROWS_AT_ONCE:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
+
+
 def _new(connection: Connection, records: Sequence[Record]) -> list[Record]:
     """Those of `records` that are not there yet, each once."""
     new = {record.number: record for record in records}
     numbers = list(new)
-    for start in range(0, len(numbers), ROWS_AT_ONCE):
-        part = tuple(numbers[start : start + ROWS_AT_ONCE])
+    for part in map(tuple, _parts(numbers)):
         marks = ", ".join("?" * len(part))
         # Normally no row comes back, so that this is one step however many are asked for.
         for (number,) in connection.exec_driver_sql(f"SELECT id FROM calls WHERE id IN ({marks})", part):  # noqa: S608

@@ -53,7 +53,7 @@ class _Side:
         self._port = server.port
         self._pid = process_of(server)
         self._path = f"/api/gateway/{project}/things{ROUTES - 1}/7"
-        self.weight = memory(self._pid)
+        self.weight = memory(self._pid, "Rss")
         self.results: list[Press] = []
 
     def warm(self) -> None:

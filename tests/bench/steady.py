@@ -30,7 +30,7 @@ def steady(folder: Path) -> Iterator[Figure]:
         calls = 0
         while calls < FIRST_CALLS:
             calls += press(server.port, PATH, CONNECTIONS, 0.1).requests
-        before = memory(process_of(server))
+        before = memory(process_of(server), "Rss")
         with Load(server.port, PATH, CONNECTIONS) as load:
             for number in range(DEPLOYS):
                 if number % 3 == 2:
@@ -43,7 +43,7 @@ def steady(folder: Path) -> Iterator[Figure]:
         requests = found.requests
         while requests < CALLS:
             requests += press(server.port, PATH, CONNECTIONS, 2.0).requests
-        after = memory(process_of(server))
+        after = memory(process_of(server), "Rss")
     length = "" if FULL else ", BENCH_FULL=1: 200"
     yield Figure(
         "steady",
