@@ -9,6 +9,8 @@ import pytest
 from tests.server.cli.conftest import TOKEN, Terminal
 from tests.server.cli.small_server import SmallServer
 
+pytestmark = pytest.mark.slow  # git pushes, one and more in each test
+
 
 @pytest.fixture
 def linked(signed_in: Terminal) -> Path:

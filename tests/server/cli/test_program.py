@@ -156,6 +156,7 @@ CLIENT_VERBS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", CLIENT_VERBS, ids=lambda arguments: arguments[0])
 def test_client_verbs_import_no_server_code(arguments: list[str], tmp_path: Path) -> None:
     modules = loaded(arguments, tmp_path)

@@ -17,6 +17,8 @@ from clowdy.server.serve.routing import RouteTable
 from clowdy.server.serve.table import ProjectTable, Target
 from tests.server.serve.stage import TOKEN, Stage, read_reply, stage
 
+pytestmark = pytest.mark.slow
+
 SOURCE = b"""
 import os, time
 
