@@ -314,6 +314,10 @@ class Pool:
         """
         victims = [self._starter.end(standby, STANDBY_BYTES) for standby in self._standbys.evict(size)]
         size -= STANDBY_BYTES * len(victims)
+        if size > 0 and (arriving := self._standbys.arriving) is not None:
+            # It is counted already and goes before any instance, as soon as it is there to be ended.
+            victims.append(arriving)
+            size -= STANDBY_BYTES
         for slot in in_order_of_leaving(self._slots.values(), over_warm) if size > 0 else ():
             victims.append(self._end_soon(slot))
             size -= slot.fleet.application.limits.memory_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
@@ -36,9 +37,14 @@ class Standbys:
         self._calm = calm
         self._ready: dict[Kind, list[Instance]] = {}
         self._used: dict[Kind, float] = {}
-        self._refilling = False
+        self._refilling: asyncio.Task[None] | None = None
         self._backoff = Backoff(free=0)
         self._open = False
+
+    @property
+    def arriving(self) -> asyncio.Task[None] | None:
+        """Ends when the one that is being started is there and can be evicted; None when none is."""
+        return self._refilling
 
     @property
     def count(self) -> int:
@@ -99,9 +105,8 @@ class Standbys:
 
     def refill(self) -> None:
         """Starts what is missing, when there is memory to spare and nobody waits."""
-        if not self._refilling and self._missing() is not None:
-            self._refilling = True
-            self._tasks.spawn(self._refill())
+        if self._refilling is None and self._missing() is not None:
+            self._refilling = self._tasks.spawn(self._refill())
 
     def _missing(self) -> Kind | None:
         if not self._open or not self._calm() or self._budget.room < STANDBY_BYTES or self._budget.awaited:
@@ -117,7 +122,7 @@ class Standbys:
             while (kind := self._missing()) is not None and self._budget.take(STANDBY_BYTES):
                 await self._start(kind)
         finally:
-            self._refilling = False
+            self._refilling = None
 
     async def _start(self, kind: Kind) -> None:
         instance: Instance | None = None

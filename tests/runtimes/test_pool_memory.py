@@ -104,6 +104,25 @@ async def test_no_standby_is_started_while_a_caller_waits_for_a_start(driver: Me
     await pool.close()
 
 
+async def test_a_standby_that_is_being_started_goes_before_an_idle_instance(
+    driver: MemoryDriver, clock: ManualClock
+) -> None:
+    pool = await opened(driver, clock, budget=136, standbys=1)
+    driver.gate = asyncio.Event()
+    first = (await pool.acquire(application("first", memory=64))).instance
+    pool.release(first)
+    await settle()
+    assert pool.stats()["used"] == 80 * MEBIBYTE
+
+    task = await caller(pool, application("second", memory=64))
+    driver.gate.set()
+    await settle()
+    assert task.done()
+    assert first.alive
+    assert_counted(pool, driver)
+    await pool.close()
+
+
 async def test_another_kind_has_one_standby_for_an_hour_after_its_use(driver: MemoryDriver, clock: ManualClock) -> None:
     pool = await opened(driver, clock, budget=1024, standbys=1)
     wanted = application(layer="numpy", network=Network.ON)
