@@ -122,6 +122,9 @@ def recognise(value: Any, kind: str) -> Function:
     elif flags & _COROUTINE:
         shape = "async handler"
     variadic = bool(flags & _VARIADIC)
+    if code is not None and shape in ("handler", "async handler") and not variadic and (not names or required > 2):
+        takes = f"{required} arguments" if names else "no argument"
+        raise LoadError("not callable", f"A handler takes an event, or an event and a context: this one takes {takes}")
     return Function(value, shape, 2 if variadic or len(names) >= 2 else 1)
 
 

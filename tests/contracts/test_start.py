@@ -160,6 +160,8 @@ async def test_what_is_not_built_yet_is_answered_as_such(world: World, source: s
         ("raise MemoryError", StartReason.OUT_OF_MEMORY, "out of memory"),
         ("other = 1", StartReason.MISSING_ATTRIBUTE, "Function must define a handler(input) function"),
         ("handler = 3", StartReason.NOT_CALLABLE, "Function must define a handler(input) function"),
+        ("def handler():\n    return 1", StartReason.NOT_CALLABLE, "this one takes no argument"),
+        ("def handler(a, b, c):\n    return 1", StartReason.NOT_CALLABLE, "this one takes 3 arguments"),
         ("import os; os._exit(9)", StartReason.CRASHED, "exit status 9"),
         ("import os; os.kill(os.getpid(), 11)", StartReason.CRASHED, "SIGSEGV"),
         ("import os; os.closerange(3, 1024)", StartReason.CRASHED, ""),
