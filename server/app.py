@@ -119,7 +119,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         authorizer = Authorizer(tokens)
         secrets = Secrets(store, load_keyring(config.data_dir, config.secret_key))
         await secrets.open()
-        journal = await Journal.open(config.data_dir, redact=secrets.redact, mask_of=secrets.mask_of)
+        journal = await Journal.open(config.data_dir, redact=secrets.redact, mask_of=secrets.mask_of, apart=True)
         stack.push_async_callback(journal.close)
         driver = runtime.make_driver(config)
         pool = Pool(

@@ -8,13 +8,13 @@ a busy event loop and the thread take turns with it at every row: 52 µs each in
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import (
     ColumnElement,
@@ -36,23 +36,18 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from clowdy.server.errors import StartError, Unavailable
 from clowdy.server.serve.archive_tables import calls, state, totals
+from clowdy.server.serve.batches import add_batch, configure
 from clowdy.server.serve.call_ids import first_number_at
-from clowdy.server.serve.records import Record, from_row, to_row
+from clowdy.server.serve.mover import CANNOT
+from clowdy.server.serve.records import Record, from_row
 from clowdy.server.serve.spool import Position
 from clowdy.server.store.migrate import upgrade
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-
-ROWS_AT_ONCE = (200, 40, 8, 1)
-"""How many rows a statement has. SQLite keeps what it made of each statement: a few sizes, not one for every batch."""
-
 TRIM_ROWS = 500
 SCAN_ROWS = 2_000
 SEARCH_SECONDS = 2.0
-BUSY_MS = 10_000
-CHECKPOINT_PAGES = 4_000
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -100,7 +95,6 @@ class Archive:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._statements: dict[int, str] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -165,7 +159,9 @@ class Archive:
         try:
             yield
         except DBAPIError as error:
-            raise Unavailable(f"the journal cannot be used now: {error.orig}") from error
+            raise Unavailable(f"{CANNOT}: {error.orig}") from error
+        except sqlite3.Error as error:
+            raise Unavailable(f"{CANNOT}: {error}") from error
 
     # Writing.
 
@@ -177,39 +173,11 @@ class Archive:
         return State(Position(row.spool_file, row.spool_offset), row.rows, row.lost, highest or 0)
 
     def add(self, records: Sequence[Record], done: Position, lost: int, *, known_new: bool = False) -> int:
-        """Stores `records` and that the spool was read up to `done`, in one transaction; says how many rows it has.
-
-        A record that is there already is neither stored nor counted again; `known_new` says that none is.
-        """
+        """Stores `records` and that the spool was read up to `done`, in one transaction: see `batches.add_batch`."""
         with self._writing() as connection:
-            new = records if known_new else _new(connection, records)
-            for part in _parts(new):
-                self._insert(connection, part)
-            _count(connection, new)
-            row = connection.execute(
-                update(state)
-                .values(
-                    spool_file=done.file,
-                    spool_offset=done.offset,
-                    rows=state.c.rows + len(new),
-                    lost=state.c.lost + lost,
-                )
-                .returning(state.c.rows)
-            ).one()
-        return int(row.rows)
-
-    def _insert(self, connection: Connection, records: Sequence[Record]) -> None:
-        statement = self._statements.get(len(records))
-        if statement is None:
-            columns = ", ".join(column.name for column in calls.columns)
-            row = f"({', '.join('?' * len(calls.columns))})"
-            rows = ", ".join([row] * len(records))
-            statement = f"INSERT INTO calls ({columns}) VALUES {rows} ON CONFLICT DO NOTHING"  # noqa: S608
-            self._statements[len(records)] = statement
-        values: list[Any] = []
-        for record in records:
-            values += to_row(record)
-        connection.exec_driver_sql(statement, tuple(values))
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            return add_batch(driver, records, done, lost, known_new=known_new)
 
     def trim(self, oldest: float, most_rows: int) -> int:
         """Removes some calls from before `oldest` or beyond `most_rows`, the oldest first; 0 when there are none."""
@@ -302,71 +270,14 @@ def _matches(table: Any, search: str) -> ColumnElement[bool]:
     return or_(*(table.c[name].contains(search, autoescape=True) for name in columns), in_body, id_matches)
 
 
-def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """`items` in as few parts as there can be of those sizes."""
-    start = 0
-    for size in ROWS_AT_ONCE:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
-
-
-def _new(connection: Connection, records: Sequence[Record]) -> list[Record]:
-    """Those of `records` that are not there yet, each once."""
-    new = {record.number: record for record in records}
-    numbers = list(new)
-    for part in map(tuple, _parts(numbers)):
-        marks = ", ".join("?" * len(part))
-        # Normally no row comes back, so that this is one step however many are asked for.
-        for (number,) in connection.exec_driver_sql(f"SELECT id FROM calls WHERE id IN ({marks})", part):  # noqa: S608
-            del new[number]
-    return list(new.values())
-
-
-def _count(connection: Connection, records: Sequence[Record]) -> None:
-    counted: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0, 0.0])
-    for record in records:
-        numbers = counted[record.function_id, record.project_id]
-        numbers[0] += 1
-        numbers[1] += record.status == "success"
-        numbers[2] += record.duration_ms
-    if not counted:
-        return
-    adding = insert(totals)
-    adding = adding.on_conflict_do_update(
-        index_elements=[totals.c.function_id],
-        set_={name: totals.c[name] + adding.excluded[name] for name in ("calls", "successes", "duration_ms")},
-    )
-    connection.execute(
-        adding,
-        [
-            {"function_id": function, "project_id": project, "calls": n, "successes": good, "duration_ms": duration}
-            for (function, project), (n, good, duration) in counted.items()
-        ],
-    )
-
-
 def _remove(connection: Connection, doomed: Select[Any]) -> int:
     removed = connection.execute(delete(calls).where(calls.c.id.in_(doomed))).rowcount
     connection.execute(update(state).values(rows=state.c.rows - removed))
     return removed
 
 
-def _configure(dbapi_connection: Any, _record: object) -> None:
-    # The sqlite3 module would begin transactions itself, late and never IMMEDIATE.
-    dbapi_connection.isolation_level = None
-    cursor = dbapi_connection.cursor()
-    # NORMAL: what a power cut takes is at most what was written since the last checkpoint; nothing waits for a disk.
-    # Checkpoints are rare, since the same pages at the end of the indexes are written by every batch.
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        f"busy_timeout={BUSY_MS}",
-        f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-        f"journal_size_limit={4 * CHECKPOINT_PAGES * 4096}",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _configure(dbapi_connection: sqlite3.Connection, _record: object) -> None:
+    configure(dbapi_connection)
 
 
 def _begin(connection: Connection) -> None:

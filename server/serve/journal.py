@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from clowdy.server.errors import ClowdyError, Invalid
 from clowdy.server.serve.archive import Archive, Page, State, Totals
+from clowdy.server.serve.batches import read_batch
 from clowdy.server.serve.call_ids import CallIds, new_call_id, number_of
-from clowdy.server.serve.records import Mask, Packer, Record, Redact, no_redaction, unpack
+from clowdy.server.serve.mover import Moved, Mover
+from clowdy.server.serve.records import Mask, Packer, Record, Redact, no_redaction
 from clowdy.server.serve.spool import BACKLOG_BYTES, Position, Spool
 from clowdy.server.serve.tail import Tail
 
@@ -36,7 +38,6 @@ KEEP_ROWS = 5_000_000
 FLUSH_SECONDS = 0.25
 FOLLOWED_SECONDS = 0.05
 RETRY_SECONDS = 5.0
-BATCH_BYTES = 512 * 1024
 ROTATE_BYTES = 16 * 1024 * 1024
 
 PAGE_ROWS = 1_000
@@ -44,9 +45,6 @@ SEARCH_CHARACTERS = 1_000
 
 READ_WAIT_SECONDS = 2.0
 """How long a reader waits for calls that were answered just now to come into the archive."""
-
-YIELD_EVERY = 64
-"""After how many records the flusher lets the event loop have the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,11 @@ class Journal:
         redact: Redact,
         mask_of: Callable[[str], Mask | None],
         clock: Callable[[], float],
+        mover: Mover | None,
     ) -> None:
         self._archive = archive
+        self._mover = mover
+        self._own = spool.end
         self._spool = spool
         self._redact = redact
         self._mask_of = mask_of
@@ -108,8 +109,11 @@ class Journal:
         keep_rows: int = KEEP_ROWS,
         keep_seconds: float = KEEP_SECONDS,
         backlog_bytes: int = BACKLOG_BYTES,
+        apart: bool = False,
     ) -> Self:
         """The journal in `data_dir`, with everything in it that an earlier server answered.
+
+        `apart` has calls moved into the archive by a process of its own.
 
         `redact` takes a project's secrets out of what is stored; it is called on a thread. `mask_of` a project does
         so before anything is written to the spool; None says that the project has none.
@@ -127,7 +131,10 @@ class Journal:
 
         archive, spool, state = await asyncio.to_thread(begin)
         ids.begin_after(state.highest)
-        journal = cls(archive, spool, state, redact, mask_of, clock)
+        mover = Mover(data_dir / "journal.db", data_dir / "spool") if apart else None
+        if mover is not None:
+            mover.start()
+        journal = cls(archive, spool, state, redact, mask_of, clock, mover)
         journal._keep_rows = keep_rows
         journal._keep_seconds = keep_seconds
         journal._new_alone = await journal.flush()
@@ -144,6 +151,8 @@ class Journal:
         for tail in tuple(self._tails):
             tail.close()
         self._spool.close()
+        if self._mover is not None:
+            await self._on(self._writer, self._mover.stop)
         for threads in (self._writer, self._readers):
             await asyncio.to_thread(threads.shutdown)
         self._archive.close()
@@ -197,7 +206,7 @@ class Journal:
         lost, self._lost_now = self._lost_now, 0
         start = self._done
         try:
-            moved = await self._loop.run_in_executor(self._writer, self._move, start, max(start, end), lost)
+            moved, records = await self._loop.run_in_executor(self._writer, self._move, start, max(start, end), lost)
         except BaseException:
             self._lost_now += lost
             # The thread may have moved the batch all the same.
@@ -206,35 +215,43 @@ class Journal:
         self._done = moved.done
         self._rows = moved.rows
         self._lost += moved.lost
-        self._spool.settle(moved.spooled)
+        self._spool.settle(moved.size)
         self._waiting_bytes = max(0, self._waiting_bytes - moved.payload)
-        for record in moved.records if self._tails else ():
+        for record in records if self._tails else ():
             for tail in tuple(self._tails):
                 tail.offer(record)
 
-    def _move(self, start: Position, end: Position, lost: int) -> _Moved:
-        """One batch from the spool to the archive. On the writing thread."""
-        piece = self._spool.read(start, end, BATCH_BYTES)
-        records: list[Record] = []
-        lost += piece.damaged
-        for number, payload in enumerate(piece.payloads):
-            if number % YIELD_EVERY == 0:
-                # Hands over the interpreter's lock, which would else be kept for 5 ms at a time.
-                time.sleep(0)
-            try:
-                records.append(unpack(payload, self._redact))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one call must not hold up all others
-                lost += 1
-                log.error("a call is lost: %r", error)
-        rows = self._archive.add(records, piece.end, lost, known_new=self._new_alone)
-        if piece.end.file > start.file:
-            self._spool.forget(piece.end)
+    def _move(self, start: Position, end: Position, lost: int) -> tuple[Moved, list[Record]]:
+        """One batch from the spool to the archive, with its records where it was not another process that moved it.
+
+        On the writing thread.
+        """
+        moved, records = self._move_elsewhere(start, end, lost), []
+        if moved is None:
+            batch = read_batch(self._spool.folder, start, end, self._redact)
+            lost += batch.lost
+            rows = self._archive.add(batch.records, batch.done, lost, known_new=self._new_alone)
+            moved, records = Moved(batch.done, lost, batch.size, batch.payload, rows), batch.records
+        if moved.done.file > start.file:
+            self._spool.forget(moved.done)
+        rows = moved.rows
         while rows > self._keep_rows:
             removed = self._archive.trim(float("-inf"), self._keep_rows)
             if not removed:
                 break
             rows -= removed
-        return _Moved(records, piece.end, rows, lost, piece.size, sum(map(len, piece.payloads)))
+        return moved._replace(rows=rows), records
+
+    def _move_elsewhere(self, start: Position, end: Position, lost: int) -> Moved | None:
+        # Who follows wants the records themselves. What an earlier server left has yet to be masked.
+        if self._tails or self._mover is None or start < self._own:
+            return None
+        moved = self._mover.move(start, end, lost, known_new=self._new_alone)
+        if moved is None:
+            self._mover = None
+            # It may have moved the batch before it went.
+            self._new_alone = False
+        return moved
 
     async def trim(self) -> int:
         """Removes what is older than is kept, a little at a time; says how many calls that were."""
@@ -319,15 +336,3 @@ class Journal:
         **kwargs: Arguments.kwargs,
     ) -> Result:
         return await self._loop.run_in_executor(threads, lambda: work(*args, **kwargs))
-
-
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    """What a batch came to; `spooled` and `payload` are its bytes with and without frames."""
-
-    records: list[Record]
-    done: Position
-    rows: int
-    lost: int
-    spooled: int
-    payload: int

@@ -341,6 +341,31 @@ def from_row(values: dict[str, Any]) -> Record:
     return Record(**values)
 
 
+COLUMNS = (
+    "id",
+    "time",
+    "project_id",
+    "function_id",
+    "function",
+    "version",
+    "release",
+    "status",
+    "http_status",
+    "code",
+    "duration_ms",
+    "cold_start",
+    "trigger",
+    "method",
+    "path",
+    "truncated",
+    "log",
+    "result",
+    "head",
+    "body",
+)
+"""The columns of a row in the archive, in the order of `to_row`."""
+
+
 def to_row(record: Record) -> tuple[Any, ...]:
     """The columns of `record`'s row in the archive, in their order there."""
     return (

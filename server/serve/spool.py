@@ -51,7 +51,7 @@ class Spool:
     """The spool of one folder. `append` is called on one thread, `read` and `forget` on another."""
 
     def __init__(self, folder: Path, first: int, backlog_bytes: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._number = first
         self._size = 0
         self._allowed = backlog_bytes
@@ -127,41 +127,8 @@ class Spool:
         self._size = 0
 
     def read(self, start: Position, end: Position, most_bytes: int) -> Piece:
-        """Records from `start` on, none beyond `end`, and about `most_bytes` of them. Blocks."""
-        payloads: list[bytes] = []
-        size = damaged = 0
-        while start < end and size < most_bytes:
-            limit = end.offset if start.file == end.file else None
-            offset, complete = self._read_file(start, limit, most_bytes - size, payloads)
-            size += offset - start.offset
-            start = Position(start.file, offset)
-            if size < most_bytes and start < end:
-                if not complete:
-                    damaged += 1
-                    log.error("the spool is damaged: file %d at %d", start.file, start.offset)
-                start = end if start.file == end.file else Position(start.file + 1, 0)
-        return Piece(payloads, start, size, damaged)
-
-    def _read_file(
-        self, start: Position, limit: int | None, most_bytes: int, payloads: list[bytes]
-    ) -> tuple[int, bool]:
-        """Adds the records of one file; returns where it stopped, and whether that is the file's end."""
-        offset = start.offset
-        try:
-            descriptor = os.open(self._path(start.file), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            # A number that was never used; the file that is being written should be there.
-            return offset, limit is None
-        with open(descriptor, "rb", buffering=0) as file:
-            size = os.fstat(descriptor).st_size if limit is None else limit
-            wanted = min(size - offset, most_bytes + RECORD_BYTES)
-            data = os.pread(file.fileno(), wanted, offset) if wanted > 0 else b""
-        for payload in _records(data):
-            payloads.append(payload)
-            offset += len(payload) + _FRAME.size
-            if offset - start.offset >= most_bytes:
-                break
-        return offset, offset >= size
+        """See `read_spool`."""
+        return read_spool(self.folder, start, end, most_bytes)
 
     def settle(self, size: int) -> None:
         """The archive has `size` bytes more: as many may be written."""
@@ -169,7 +136,7 @@ class Spool:
 
     def forget(self, done: Position) -> None:
         """Removes the files of which the archive has everything. Blocks."""
-        for number, path in _files(self._folder):
+        for number, path in _files(self.folder):
             if number < done.file:
                 path.unlink(missing_ok=True)
 
@@ -178,12 +145,50 @@ class Spool:
         self._allowed = 0
         os.close(self._descriptor)
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:08d}{_SUFFIX}"
-
     def _create(self, number: int) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        return os.open(self._path(number), flags, 0o600)
+        return os.open(_path(self.folder, number), flags, 0o600)
+
+
+def read_spool(folder: Path, start: Position, end: Position, most_bytes: int) -> Piece:
+    """Records from `start` on, none beyond `end`, and about `most_bytes` of them. Blocks."""
+    payloads: list[bytes] = []
+    size = damaged = 0
+    while start < end and size < most_bytes:
+        limit = end.offset if start.file == end.file else None
+        offset, complete = _read_file(_path(folder, start.file), start.offset, limit, most_bytes - size, payloads)
+        size += offset - start.offset
+        start = Position(start.file, offset)
+        if size < most_bytes and start < end:
+            if not complete:
+                damaged += 1
+                log.error("the spool is damaged: file %d at %d", start.file, start.offset)
+            start = end if start.file == end.file else Position(start.file + 1, 0)
+    return Piece(payloads, start, size, damaged)
+
+
+def _read_file(path: Path, offset: int, limit: int | None, most_bytes: int, payloads: list[bytes]) -> tuple[int, bool]:
+    """Adds the records of one file from `offset` on; returns where it stopped, and whether that is the file's end."""
+    start = offset
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # A number that was never used; the file that is being written should be there.
+        return offset, limit is None
+    with open(descriptor, "rb", buffering=0) as file:
+        size = os.fstat(descriptor).st_size if limit is None else limit
+        wanted = min(size - offset, most_bytes + RECORD_BYTES)
+        data = os.pread(file.fileno(), wanted, offset) if wanted > 0 else b""
+    for payload in _records(data):
+        payloads.append(payload)
+        offset += len(payload) + _FRAME.size
+        if offset - start >= most_bytes:
+            break
+    return offset, offset >= size
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}{_SUFFIX}"
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

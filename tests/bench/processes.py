@@ -120,6 +120,14 @@ def below(pid: int) -> list[int]:
     return found
 
 
+def command_of(pid: int) -> str:
+    """What a process was started with, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of one process with its threads."""
     fields = Path(f"/proc/{pid}/schedstat").read_text().split() if _one_thread(pid) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clowdy.runtimes.runner import find_python
 from tests.bench.caller import Caller, slowest
-from tests.bench.processes import below, clowdy, memory, process_of
+from tests.bench.processes import below, clowdy, command_of, memory, process_of
 from tests.bench.table import Figure, middle
 from tests.harness import HELLO, Server
 
@@ -93,8 +93,7 @@ def _instances(server: Server) -> list[int]:
     """The first process of every instance, standbys too."""
     found: list[int] = []
     for child in below(process_of(server)):
-        command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"launch_worker" in command:
+        if "launch_worker" in command_of(child):
             children = Path(f"/proc/{child}/task/{child}/children").read_text()
             found += [int(each) for each in children.split()]
     return found

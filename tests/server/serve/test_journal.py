@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from clowdy.server.errors import Invalid, StartError
-from clowdy.server.serve import archive
+from clowdy.server.serve import archive, batches
 from clowdy.server.serve import journal as module
 from clowdy.server.serve.archive import Archive, Totals
 from clowdy.server.serve.archive_tables import metadata
@@ -362,7 +362,7 @@ async def test_what_cannot_be_read_is_lost_and_holds_up_nothing(tmp_path: Path) 
 async def test_a_database_that_cannot_be_written_makes_calls_wait_and_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "BUSY_MS", 1)
+    monkeypatch.setattr(batches, "BUSY_MS", 1)
     async with opened(tmp_path) as journal:
         other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
