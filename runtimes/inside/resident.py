@@ -52,7 +52,6 @@ def main(processes: int) -> None:
     os.register_at_fork(after_in_child=channel.forget)
     os._exit = _exit_with(logs)  # type: ignore[assignment]
     logs.start()
-    channel.send(frames.pack(frames.HELLO, 0, b"", sys.version.partition(" ")[0].encode()))
     _preload_when_idle()
     kind, _, head, _ = channel.read()
     start = decode(head.decode())
