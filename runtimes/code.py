@@ -45,7 +45,8 @@ class CodeCache:
 
     def _place(self, code: Code, file: CodeFile, target: Path) -> None:
         source = self._path(file)
-        for _ in range(3):
+        # Others add the same blob at the same time, and a name that is being replaced can be missing for a moment.
+        for _ in range(10):
             try:
                 if source.stat().st_size != file.size:
                     # Cut short by a power failure: written anew.
