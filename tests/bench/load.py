@@ -88,6 +88,12 @@ class Load:
         """Ends the run soon."""
         self._end = 0.0
 
+    def close(self) -> None:
+        """Closes every connection."""
+        self._poll.close()
+        for connected in self._sockets.values():
+            connected.close()
+
     def _look(self, descriptor: int, data: bytes) -> bool:
         """Whether an answer is whole now; it is then among the parts, unless its connection ends with it."""
         answer = self._parts.pop(descriptor, b"") + data
@@ -124,6 +130,7 @@ def main(port: int, path: str, connections: int, seconds: float) -> dict[str, fl
     load = Load(port, path, connections)
     signal.signal(signal.SIGTERM, lambda *_: load.stop())
     taken = load.run(seconds)
+    load.close()
     latencies = sorted(load.latencies)
     if not latencies:
         raise Broken("nothing was answered")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.harness import Server, free_port
 
@@ -207,8 +208,9 @@ class Load:
         self._process = subprocess.Popen(self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
         self._process.terminate()
-        said, _ = self._process.communicate(timeout=60)
+        said = self._process.communicate(timeout=60)[0]
         if kind is None:
-            self.result = Press(**json.loads(said), cpu=float("nan"))
+            found: dict[str, Any] = json.loads(said)
+            self.result = Press(**found, cpu=float("nan"))

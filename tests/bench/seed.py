@@ -16,10 +16,12 @@ from clowdy.schema.release import ReleaseRecord
 from clowdy.server.git.repos import Repositories, Repository
 from clowdy.server.git.settings import GitSettings, find_binaries
 from clowdy.server.releases import projects
-from clowdy.server.releases.activate import SERVES, release_message
+from clowdy.server.releases.activate import release_message
 from clowdy.server.releases.commands import LIVE
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_entry, write_entry
+from clowdy.server.releases.settle import SERVES
+from clowdy.server.store.projects import Project
 from tests.harness import CLOWDY, MANIFEST
 
 MAIN = "refs/heads/main"
@@ -76,7 +78,7 @@ def _write_refs(repository: Repository, template: Repository, project_id: str) -
         place.write_text(f"{value}\n")
 
 
-def _write_project(repository: Repository, template: Repository, project: projects.Project) -> None:
+def _write_project(repository: Repository, template: Repository, project: Project) -> None:
     place = repository.path / projects.RECORD
     place.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads(template.read_blob(_ref(template, projects.RECORD)))
