@@ -7,7 +7,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 AT_ONCE = 4
@@ -38,7 +38,9 @@ class Drafts:
         if len(missing) == 1:
             self._write(*missing[0])
         else:
-            for done in [_writers.submit(self._write, oid, whole) for oid, whole in missing]:
+            writing = [_writers.submit(self._write, oid, whole) for oid, whole in missing]
+            # All of them, also when the first one fails: nothing is still being written when this returns.
+            for done in wait(writing).done:
                 done.result()
 
     def _write(self, oid: str, whole: bytes) -> None:
