@@ -32,7 +32,7 @@ from clowdy.server.releases.index import index_release
 from clowdy.server.releases.load import load
 from clowdy.server.releases.prepare import Candidate
 from clowdy.server.releases.serving import Serving
-from clowdy.server.releases.settle import SERVES, settle_release
+from clowdy.server.releases.settle import SERVES, settle_going_back, settle_release
 from clowdy.server.store import history, projects, releases
 from clowdy.server.store.history import Entry
 from clowdy.server.store.projects import Project
@@ -250,15 +250,21 @@ class Activator:
         target = await self._up_to_date(project, repository, target)
         entry = _entry(target, before, cause, context.clock())
         written = await asyncio.to_thread(_write_history, repository, entry, target.tag)
-        await transaction(
-            repository,
-            [
-                RefUpdate(HISTORY, written.tip, written.entry),
-                *others,
-                RefUpdate(LIVE, written.live, target.record.commit),
-                RefUpdate(SERVES, written.serves, target.tag),
-            ],
-        )
+        try:
+            await transaction(
+                repository,
+                [
+                    RefUpdate(HISTORY, written.tip, written.entry),
+                    *others,
+                    RefUpdate(LIVE, written.live, target.record.commit),
+                    RefUpdate(SERVES, written.serves, target.tag),
+                ],
+            )
+        except BaseException:
+            # Nothing has moved, or it broke off between two refs: then what was begun is taken back.
+            await settle_going_back(project, repository)
+            if repository.ref(SERVES) != target.tag or repository.ref(HISTORY) != written.entry:
+                raise
         self._serve(target)
         switched_ms = (time.perf_counter() - switch) * 1000
 

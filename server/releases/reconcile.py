@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import delete
 
 from clowdy.server.errors import ClowdyError
-from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
-from clowdy.server.releases.commands import LIVE, RELEASE_TAGS
+from clowdy.server.releases.commands import RELEASE_TAGS
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_chain, read_entry
@@ -22,7 +21,7 @@ from clowdy.server.releases.index import index_release
 from clowdy.server.releases.load import load, unreadable
 from clowdy.server.releases.projects import read_record
 from clowdy.server.releases.serving import Serving
-from clowdy.server.releases.settle import SERVES, record_of, settle_history, settle_release
+from clowdy.server.releases.settle import SERVES, record_of, settle_going_back, settle_release
 from clowdy.server.store import functions, history, projects, releases
 from clowdy.server.store.projects import Project
 from clowdy.server.store.releases import Release, State
@@ -62,7 +61,7 @@ async def reconcile(context: Context, project: Project) -> Reconciled:
     async with context.store.reading() as connection:
         prepared = await releases.prepared(connection, project.id)
     lines = [await settle_release(context, project, repository, row) for row in prepared]
-    lines.extend(await settle_history(project, repository))
+    lines.extend(await settle_going_back(project, repository))
     lines.extend(await _index_missing(context, project, repository))
     if prepared:
         async with context.store.reading() as connection:
@@ -70,10 +69,6 @@ async def reconcile(context: Context, project: Project) -> Reconciled:
     serving_tag = repository.ref(SERVES)
     if serving_tag is not None:
         serving = await _load(context, project, repository, serving_tag)
-        live = repository.ref(LIVE)
-        if live != serving.record.commit:
-            await transaction(repository, [RefUpdate(LIVE, live, serving.record.commit)])
-            lines.append(f"live set to deploy/{serving.number}, which serves")
         context.live[project.id] = serving
         context.publish(serving)
         context.pool.keep_project(project.id, serving.applications.values())

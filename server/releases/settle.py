@@ -87,3 +87,20 @@ async def settle_history(project: Project, repository: Repository) -> list[str]:
     parents = repository.commit(tip).parents
     await transaction(repository, [RefUpdate(HISTORY, tip, parents[0] if parents else None)])
     return [f"{entry.how} to deploy/{entry.release} was interrupted: undone"]
+
+
+async def settle_live(repository: Repository) -> list[str]:
+    """`live` is what serves: going back was cut off between the two, or somebody moved it by hand."""
+    serves, live = repository.ref(SERVES), repository.ref(LIVE)
+    if serves is None:
+        return []
+    record = record_of(repository, serves)
+    if live == record.commit:
+        return []
+    await transaction(repository, [RefUpdate(LIVE, live, record.commit)])
+    return [f"live set to deploy/{record.number}, which serves"]
+
+
+async def settle_going_back(project: Project, repository: Repository) -> list[str]:
+    """A release that was to serve again either does, or nothing has changed. Says what was undone."""
+    return [*await settle_history(project, repository), *await settle_live(repository)]

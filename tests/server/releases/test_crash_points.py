@@ -38,6 +38,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, refs_moved: int | None) -> None:
 
     monkeypatch.setattr(activate, "transaction", cut)
     monkeypatch.setattr(activate, "settle_release", gone)
+    monkeypatch.setattr(activate, "settle_going_back", gone)
 
 
 async def whole(made: World, *, number: int, commit: str, entries: int) -> None:
@@ -167,6 +168,28 @@ async def test_a_transaction_that_breaks_off_is_finished_at_once(
         second = await made.deploy("two", (first,))
         monkeypatch.undo()
         await whole(made, number=2, commit=second, entries=2)
+
+
+@pytest.mark.parametrize("refs_moved", [0, 1, 2])
+async def test_going_back_that_breaks_off_is_undone_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refs_moved: int
+) -> None:
+    async def broken(repository: Repository, updates: Sequence[RefUpdate]) -> None:
+        if refs_moved:
+            await transaction(repository, updates[:refs_moved])
+        raise activate.Conflict("disk full")
+
+    async with world(tmp_path / "data") as made:
+        project = await made.releases.projects.create("shop", "ana")
+        first = await made.deploy("one")
+        second = await made.deploy("two", (first,))
+        monkeypatch.setattr(activate, "transaction", broken)
+        with pytest.raises(activate.Conflict, match="disk full"):
+            await made.releases.rollback(project, "deploy/1", "ana")
+        monkeypatch.undo()
+        await whole(made, number=2, commit=second, entries=2)
+        await made.releases.rollback(project, "deploy/1", "ana")
+        await whole(made, number=1, commit=first, entries=3)
 
 
 async def test_a_conflict_undoes_everything_and_the_next_push_works(
