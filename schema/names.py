@@ -10,18 +10,12 @@ ENVIRONMENT = r"[A-Za-z_][A-Za-z0-9_]*"
 PARAMETER = r"[A-Za-z_][A-Za-z0-9_]*"
 
 _project = re.compile(PROJECT)
-_function = re.compile(FUNCTION)
 _environment = re.compile(ENVIRONMENT)
 
 
 def is_project(name: str) -> bool:
     """Whether `name` may be a project's name."""
     return _project.fullmatch(name) is not None
-
-
-def is_function(name: str) -> bool:
-    """Whether `name` may be a function's name."""
-    return _function.fullmatch(name) is not None
 
 
 def is_environment(name: str) -> bool:

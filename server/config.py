@@ -372,8 +372,3 @@ _SETTINGS = {
         _Setting("secret_key", _secret_key, environment_only=True),
     )
 }
-
-
-def variable_names() -> Sequence[str]:
-    """Every variable of the environment that is a setting."""
-    return [f"CLOWDY_{name.upper()}" for name in _SETTINGS]

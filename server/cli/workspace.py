@@ -125,11 +125,6 @@ def uncommitted() -> list[str]:
     return paths
 
 
-def is_shallow() -> bool:
-    """Whether this clone lacks older commits."""
-    return attempt(["rev-parse", "--is-shallow-repository"]).text.strip() == "true"
-
-
 def head() -> str:
     """The commit that HEAD names; raises Failure in a repository without one."""
     outcome = attempt(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])

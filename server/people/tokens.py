@@ -8,7 +8,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -213,8 +213,3 @@ def _checked_name(name: str) -> str:
     if name == ADMIN:
         raise Invalid("the name admin is the admin token's: choose another one")
     return name
-
-
-def scopes() -> Iterator[str]:
-    """Every scope's name."""
-    return (scope.value for scope in Scope)

@@ -17,7 +17,6 @@ from clowdy.server.errors import Conflict, Invalid, NotFound
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.ids import new_id
-from clowdy.server.releases.commands import short
 from clowdy.server.releases.context import Context
 from clowdy.server.store import audit, projects
 from clowdy.server.store.projects import Project
@@ -290,8 +289,3 @@ def read_record(repository: Repository, deploy_branch: str | None) -> Project:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a project record: {error!r}") from None
-
-
-def branch_name(project: Project) -> str:
-    """The deploy branch as people write it; `main` until there is one."""
-    return short(project.deploy_branch) if project.deploy_branch else "main"

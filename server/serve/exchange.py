@@ -285,11 +285,6 @@ class Exchange:
     # What is remembered.
 
     @property
-    def log_bytes(self) -> bytes:
-        """What the call printed so far."""
-        return b"".join(self._logs)
-
-    @property
     def duration_ms(self) -> float:
         """Time since an instance was given the call, 0 when none was."""
         return (time.perf_counter() - self._started) * 1000 if self._started else 0.0
