@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from clowdy.server import doctor
+from clowdy.server import doctor, runtime
 from tests.server.cli.conftest import Terminal
 
 
@@ -20,6 +20,8 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         return {"ok": all(one["state"] != "missing" for one in found), "findings": found}
 
     monkeypatch.setattr(doctor, "report", report)
+    # Mounts of its own are for a process that begins, not for the one of the tests, which has threads by now.
+    monkeypatch.setattr(runtime, "prepare_process", lambda config: None)
     return found
 
 
