@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import click
 
+from clowdy.hooks.report import PLAN_ONLY
 from clowdy.server.cli import workspace
 from clowdy.server.cli.deploy import project_before_push, warn_of_uncommitted
 from clowdy.server.cli.failure import Failure
 from clowdy.server.cli.output import is_object, note, say
 from clowdy.server.cli.pushing import REMOTE_LINE, deploy_branch, push
 from clowdy.server.cli.target import json_option, project_options, resolve
-
-_CHANGED_NOTHING = "plan only, nothing changed"
 
 
 @click.command("plan")
@@ -37,7 +36,7 @@ def command(project: str | None, remote: str | None, as_json: bool) -> None:
         pushed = push(target, "refs/heads/live", options, hear)
     if pushed.verdict is None:
         raise Failure("git could not push", details=said)
-    if pushed.verdict.flag == "!" and _CHANGED_NOTHING not in pushed.verdict.reason:
+    if pushed.verdict.flag == "!" and PLAN_ONLY not in pushed.verdict.reason:
         raise Failure(f"this would be refused: {pushed.verdict.reason or pushed.verdict.summary}")
     if pushed.verdict.flag != "!":
         note(f"the server does not know plans, and took the push: {pushed.verdict.summary}")

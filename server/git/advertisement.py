@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from clowdy.server.errors import GitError
 from clowdy.server.git.pkt import FLUSH, pkt, split
+from clowdy.server.git.refnames import NULL
 
 LIVE = "refs/heads/live"
 HIDDEN = "refs/clowdy/"
-_NULL = "0" * 40
 
 
 def preamble(service: str) -> bytes:
@@ -36,9 +36,9 @@ def capabilities_of(advertised: bytes) -> bytes:
 def for_pushes(refs: Mapping[str, str], capabilities: bytes) -> bytes:
     """The advertisement of receive-pack: `refs` by name, and what git says that it can."""
     shown = [
-        f"{_NULL if name == LIVE else oid} {name}".encode("utf-8", "surrogateescape")
+        f"{NULL if name == LIVE else oid} {name}".encode("utf-8", "surrogateescape")
         for name, oid in sorted(refs.items())
         if not name.startswith(HIDDEN)
-    ] or [f"{_NULL} capabilities^{{}}".encode()]
+    ] or [f"{NULL} capabilities^{{}}".encode()]
     first, *rest = shown
     return pkt(first + b"\0" + capabilities) + b"".join(pkt(line + b"\n") for line in rest) + FLUSH

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from clowdy.schema.text import printable
 from clowdy.server.git.pkt import FLUSH, pkt, split
 
-NULL = "0" * 40
 REASON_LENGTH = 200
 PROC_RECEIVE = b"proc-receive\n"
 

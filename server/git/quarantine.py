@@ -11,10 +11,10 @@ from pathlib import Path
 
 from clowdy.server.config import PushLimits
 from clowdy.server.errors import ClowdyError, Invalid
-from clowdy.server.git.hook_messages import NULL, PreReceive
+from clowdy.server.git.hook_messages import PreReceive
 from clowdy.server.git.objects import Objects, is_id
 from clowdy.server.git.peel import STRUCTURE_BYTES, peel
-from clowdy.server.git.refnames import is_ref
+from clowdy.server.git.refnames import NULL, is_ref
 from clowdy.server.git.repos import Repository
 from clowdy.server.git.settings import shown_size
 from clowdy.server.git.trees import Trees

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+NULL = "0" * 40
+"""The id of no object: what a ref that is not there has, in git's own lines."""
+
 LONGEST = 500
 
 # As `git check-ref-format` says: no part begins with a dot or ends in `.lock`, no `..`, `@{`, control or glob

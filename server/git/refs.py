@@ -13,7 +13,7 @@ from clowdy.server.errors import Conflict, GitError, Invalid
 from clowdy.server.git.environment import clean_environment
 from clowdy.server.git.objects import is_id
 from clowdy.server.git.process import ProcessLimits, run
-from clowdy.server.git.refnames import is_ref
+from clowdy.server.git.refnames import NULL, is_ref
 
 if TYPE_CHECKING:
     from clowdy.server.git.repos import Repository
@@ -72,7 +72,7 @@ def _command(update: RefUpdate) -> bytes:
         if update.old is None:
             raise Invalid(f"{update.ref} cannot be deleted without its present value")
         return b"delete %s\0%s\0" % (ref, update.old.encode())
-    return b"update %s\0%s\0%s\0" % (ref, update.new.encode(), (update.old or "0" * 40).encode())
+    return b"update %s\0%s\0%s\0" % (ref, update.new.encode(), (update.old or NULL).encode())
 
 
 def read_ref(git_dir: Path, name: str) -> str | None:

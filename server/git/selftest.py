@@ -13,9 +13,10 @@ from zlib import compress
 
 from clowdy.server.errors import StartError
 from clowdy.server.git.body import Body
-from clowdy.server.git.hook_messages import NULL, PreReceive, ProcReceive, Verdict
+from clowdy.server.git.hook_messages import PreReceive, ProcReceive, Verdict
 from clowdy.server.git.hooks import Say
 from clowdy.server.git.pkt import FLUSH, pkt
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.repos import make_bare
 from clowdy.server.git.values import commit_bytes
 from clowdy.server.git.wire import GitWire

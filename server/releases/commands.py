@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-NULL = "0" * 40
+from clowdy.server.git.refnames import NULL
+
 LIVE = "refs/heads/live"
 # A client turns `v2:live` into refs/tags/live as long as no branch `live` exists there.
 LIVE_ALIASES = (LIVE, "refs/tags/live")

@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from clowdy.hooks.tree import Kind
 from clowdy.runtimes.api import Application
 from clowdy.schema.manifest import FunctionSpec, Manifest, RouteSpec
+from clowdy.schema.parse import FILE as MANIFEST
 from clowdy.schema.parse import parse_manifest
 from clowdy.schema.release import FunctionVersion, ReleaseRecord
+from clowdy.schema.source import SIZE_LIMIT_BYTES
 from clowdy.server.errors import Invalid
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.serving import NO_VALUE, Serving, build_application
 from clowdy.server.store.projects import Project
-
-MANIFEST = "clowdy.yaml"
-MANIFEST_LIMIT_BYTES = 256 * 1024
 
 
 async def load(context: Context, project: Project, repository: Repository, record: ReleaseRecord, tag: str) -> Serving:
@@ -43,7 +42,7 @@ def read_manifest(repository: Repository, commit: str) -> Manifest:
     entry = tree.entry(MANIFEST)
     if entry is None or entry.kind not in (Kind.FILE, Kind.EXECUTABLE):
         raise Invalid(f"{commit[:7]} has no {MANIFEST}")
-    parsed = parse_manifest(tree.read(entry, MANIFEST_LIMIT_BYTES))
+    parsed = parse_manifest(tree.read(entry, SIZE_LIMIT_BYTES))
     if parsed.manifest is None:
         raise Invalid(f"{MANIFEST} of {commit[:7]} cannot be read by this version of the server")
     return parsed.manifest

@@ -15,9 +15,10 @@ from clowdy.server.errors import Invalid, NotFound
 from clowdy.server.git.hook_messages import PreReceive, ProcReceive, Verdict
 from clowdy.server.git.hooks import Say
 from clowdy.server.git.quarantine import judge as judge_quarantine
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.repos import Repository
 from clowdy.server.ids import new_id
-from clowdy.server.releases.commands import LIVE, NULL, Options, parse_options, short
+from clowdy.server.releases.commands import LIVE, Options, parse_options, short
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import Pending, ProjectDesk

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-from clowdy.hooks.report import short_reason
+from clowdy.hooks.report import PLAN_ONLY, short_reason
 from clowdy.schema.problems import Problem
 from clowdy.schema.release import ReleaseRecord
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, Refused
 from clowdy.server.git.hook_messages import Move, Verdict
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases import plans
 from clowdy.server.releases.activate import Activation, Activator, BranchMove, Cause, uninterrupted
 from clowdy.server.releases.commands import (
     LIVE,
-    NULL,
     RELEASE_TAGS,
     Command,
     Options,
@@ -42,7 +42,6 @@ from clowdy.server.store.releases import Release
 
 STORED = "stored: nothing that serves has changed"
 ATOMIC = "atomic push: another ref was refused"
-PLAN_ONLY = "plan only, nothing changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class Result:
     release: int | None = None
 
 
-class PlanOnly(ClowdyError):
-    """plan only, nothing changed"""
+class PlanOnly(Exception):
+    """The push wanted a plan, and has said it."""
 
 
 class PushWork:
@@ -204,9 +203,9 @@ class PushWork:
         except Refused as refused:
             self._voice.problems(refused.problems, self._stays())
             self._refuse_all(serving, short_reason(refused.problems) if refused.problems else refused.message)
-        except PlanOnly as plan_only:
+        except PlanOnly:
             self._voice.planned()
-            self._refuse_all(serving, plan_only.message)
+            self._refuse_all(serving, PLAN_ONLY)
         except ClowdyError as error:
             self._voice.refused(error.message, self._stays())
             self._refuse_all(serving, error.message)

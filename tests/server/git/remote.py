@@ -13,9 +13,10 @@ from aiohttp import web
 from clowdy.schema.names import is_project
 from clowdy.server.errors import ClowdyError, Invalid, NotAuthenticated, NotFound
 from clowdy.server.git.hook_files import write_hooks
-from clowdy.server.git.hook_messages import NULL, Move, PreReceive, ProcReceive, Verdict
+from clowdy.server.git.hook_messages import Move, PreReceive, ProcReceive, Verdict
 from clowdy.server.git.hooks import Say
 from clowdy.server.git.quarantine import judge
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repositories, Repository, make_bare
 from clowdy.server.git.settings import GitSettings

@@ -7,7 +7,6 @@ import pytest
 from clowdy.server.errors import GitError
 from clowdy.server.git.advertisement import capabilities_of, for_pushes, preamble
 from clowdy.server.git.hook_messages import (
-    NULL,
     Move,
     ProcReceive,
     Verdict,
@@ -16,6 +15,7 @@ from clowdy.server.git.hook_messages import (
     report,
 )
 from clowdy.server.git.pkt import FLUSH, pkt, split
+from clowdy.server.git.refnames import NULL
 
 OLD, NEW, TAG = "11" * 20, "22" * 20, "33" * 20
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"

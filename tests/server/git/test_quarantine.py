@@ -12,8 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from clowdy.server.git.hook_messages import NULL, PreReceive
+from clowdy.server.git.hook_messages import PreReceive
 from clowdy.server.git.quarantine import judge
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.repos import Repositories, Repository
 from clowdy.server.git.settings import MEBIBYTE, GitSettings
 

@@ -17,10 +17,11 @@ import pytest
 from clowdy.server.errors import Unavailable
 from clowdy.server.git import wire as wire_module
 from clowdy.server.git.body import Body
-from clowdy.server.git.hook_messages import NULL, ProcReceive
+from clowdy.server.git.hook_messages import ProcReceive
 from clowdy.server.git.hooks import Say
 from clowdy.server.git.pkt import FLUSH, pkt
 from clowdy.server.git.process import Child, dying_with_us
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.repos import Repositories, Repository
 from clowdy.server.git.settings import GitSettings
 from clowdy.server.git.wire import GitWire

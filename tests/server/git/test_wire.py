@@ -13,9 +13,10 @@ import aiohttp
 import pytest
 import yarl
 
-from clowdy.server.git.hook_messages import NULL, ProcReceive
+from clowdy.server.git.hook_messages import ProcReceive
 from clowdy.server.git.hooks import Say
 from clowdy.server.git.pkt import FLUSH, pkt
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.wire import Service
 from clowdy.server.people.tokens import Scope
 

@@ -1,14 +1,7 @@
 import pytest
 
-from clowdy.server.releases.commands import (
-    NULL,
-    Options,
-    Wish,
-    classify,
-    deploy_branch_of,
-    parse_options,
-    short,
-)
+from clowdy.server.git.refnames import NULL
+from clowdy.server.releases.commands import Options, Wish, classify, deploy_branch_of, parse_options, short
 
 ONE, TWO = "1" * 40, "2" * 40
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"

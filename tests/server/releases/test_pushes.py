@@ -6,7 +6,7 @@ import json
 import pytest
 
 from clowdy.server.git.hook_messages import Verdict
-from clowdy.server.releases.commands import NULL
+from clowdy.server.git.refnames import NULL
 from clowdy.server.store import pushes
 from clowdy.server.store.pushes import State
 from tests.runtimes.memory_driver import Behaviour

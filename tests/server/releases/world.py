@@ -12,7 +12,8 @@ from clowdy.hooks.syntax import SyntaxChild
 from clowdy.runtimes.pool import Pool
 from clowdy.schema.manifest import CheckSpec
 from clowdy.server.config import Config
-from clowdy.server.git.hook_messages import NULL, ProcReceive, Verdict
+from clowdy.server.git.hook_messages import ProcReceive, Verdict
+from clowdy.server.git.refnames import NULL
 from clowdy.server.git.repos import Repositories, Repository
 from clowdy.server.git.settings import GitSettings, find_binaries
 from clowdy.server.releases.context import Context
