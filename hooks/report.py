@@ -114,7 +114,7 @@ class Reporter:
     def problems(self, problems: Sequence[Problem], live: int | None) -> list[str]:
         """Every problem, and that nothing was deployed; `live` is the release that keeps serving."""
         stays = f"live stays at deploy/{live}." if live is not None else "nothing is live yet."
-        text = f"{_count(len(problems), 'problem')}, nothing was deployed. {stays}"
+        text = f"{counted(len(problems), 'problem')}, nothing was deployed. {stays}"
         if self._as_json:
             end = _line("done", ok=False, problems=len(problems), live=_tag(live), text=text)
             return [*self._problems(problems, "error"), end]
@@ -127,7 +127,7 @@ class Reporter:
         text = f"{printable(branch)} is stored; a push of it to the deploy branch would be refused"
         if self._as_json:
             return self._problems(problems, "warning", branch=printable(branch))
-        return [*self._problems(problems, "warning"), f"{_count(len(problems), 'warning')}: {text}"]
+        return [*self._problems(problems, "warning"), f"{counted(len(problems), 'warning')}: {text}"]
 
     def refused(self, reason: str, live: int | None) -> list[str]:
         """The push ends without a problem in a file: it was cancelled, overtaken, or came too late."""
@@ -261,5 +261,6 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 problem`, `2 problems`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

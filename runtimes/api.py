@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from clowdy.schema.manifest import HandlerType, Network
-
-MEBIBYTE = 1024 * 1024
+from clowdy.schema.units import MEBIBYTE
 
 
 class Promise(StrEnum):
@@ -189,7 +188,7 @@ class CallSink(Protocol):
         """More of what the call printed, UTF-8 with replacements, cut by the runner at 256 KB in all."""
 
     def result(self, head: bytes, body: bytes) -> None:
-        """The whole answer. An empty `head` means status 200, JSON; else it is the JSON of `wire.answer_head`."""
+        """The whole answer. An empty `head` means status 200, JSON; else it is JSON as `frames` says."""
 
     def head(self, head: bytes) -> None:
         """Status and headers of an answer that comes in pieces."""
@@ -208,7 +207,7 @@ class CallSink(Protocol):
 class Call:
     """One call of an instance.
 
-    `head` is the JSON of `wire.call_head`, `body` the raw request body or the event's JSON. `timeout_seconds`
+    `head` is JSON as `frames` says, `body` the raw request body or the event's JSON. `timeout_seconds`
     begins when the instance is handed the call.
     """
 
@@ -312,6 +311,11 @@ class Driver(Protocol):
     @property
     def promises(self) -> frozenset[Promise]:
         """What it keeps on this machine; known after `open`."""
+        ...
+
+    @property
+    def notice(self) -> str | None:
+        """One line for the server's start when it isolates less than it could, with the cure; known after `open`."""
         ...
 
     async def open(self) -> None:

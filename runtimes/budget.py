@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from clowdy.runtimes.api import MEBIBYTE
+from clowdy.schema.units import MEBIBYTE
 
 STANDBY_BYTES = 16 * MEBIBYTE
 """What an empty sandbox counts for."""

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 from clowdy.runtimes.api import (
-    MEBIBYTE,
     Application,
     Driver,
     DriverUnavailable,
@@ -34,6 +33,7 @@ from clowdy.runtimes.refusals import Busy, NoMemory, NotServed, Withdrawn
 from clowdy.runtimes.standby import Standbys
 from clowdy.runtimes.starter import Starter, Want
 from clowdy.runtimes.tasks import Tasks
+from clowdy.schema.units import MEBIBYTE
 
 __all__ = ["Busy", "Lease", "NoMemory", "NotServed", "Pool", "Withdrawn"]
 

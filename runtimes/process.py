@@ -57,6 +57,7 @@ class ProcessDriver:
 
     name = "process"
     promises: frozenset[Promise] = frozenset()
+    notice: str | None = "functions run without isolation (--runtime process): for development only"
 
     def __init__(self, data_dir: Path, python: str | None = None) -> None:
         self._root = data_dir / "runtime" / "process"

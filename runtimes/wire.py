@@ -1,14 +1,12 @@
-"""The frames between server and runner as values: bytes in, frames out, and the heads of calls and answers.
+"""The frames between server and runner as values: bytes in, frames out.
 
 Pure: no sockets, no clock. What comes from a runner comes from whoever wrote the function, so that every length is
-limited before it is believed, and `parse_answer_head` checks all that HTTP would forbid.
+limited before it is believed. Heads stay bytes here: who sends an answer on judges what it says.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,24 +15,17 @@ from clowdy.runtimes.inside import frames
 from clowdy.runtimes.inside.frames import BODY_LIMIT, HEAD_LIMIT, HEADER, HEADER_BYTES, MAGIC, pack
 
 __all__ = [
-    "AnswerHead",
     "Decoder",
     "Frame",
     "WireError",
-    "answer_head",
-    "call_head",
     "dump",
     "frames",
     "pack",
-    "parse_answer_head",
 ]
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class WireError(ValueError):
-    """Bytes that are not a frame, or a head that says what no head may say."""
+    """Bytes that are not a frame."""
 
 
 class Frame(NamedTuple):
@@ -100,69 +91,3 @@ def dump(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, separators=(",", ":")).encode()
-
-
-def call_head(
-    *,
-    trigger: str,
-    request_id: str,
-    release: int | None,
-    timeout_seconds: float,
-    method: str = "",
-    path: str = "",
-    params: Mapping[str, str] | None = None,
-    query: str = "",
-    headers: Mapping[str, str] | None = None,
-) -> bytes:
-    """The head of a call. A `gateway` call has a request line and raw body, any other the event's JSON as body.
-
-    `query` is raw, without `?`; header names are lower-case.
-    """
-    head: dict[str, Any] = {
-        "trigger": trigger,
-        "request_id": request_id,
-        "release": release,
-        "timeout": timeout_seconds,
-    }
-    if trigger == "gateway":
-        head["method"] = method
-        head["path"] = path
-        head["params"] = {} if params is None else params
-        head["query"] = query
-        head["headers"] = {} if headers is None else headers
-    return dump(head)
-
-
-class AnswerHead(NamedTuple):
-    """Status and headers of an answer, safe to be sent."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-
-
-def answer_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The head of an answer that is not simply 200 and JSON."""
-    return dump({"status": status, "headers": [list(pair) for pair in headers]})
-
-
-def parse_answer_head(head: bytes) -> AnswerHead:
-    """What a runner's answer says; raises WireError for what HTTP forbids. Empty: 200 and JSON."""
-    if not head:
-        return _PLAIN_JSON
-    try:
-        content = orjson.loads(head)
-        status = content["status"]
-        headers = tuple((name, value) for name, value in content["headers"])
-    except (ValueError, KeyError, TypeError):
-        raise WireError("the answer's head is not one") from None
-    if type(status) is not int or not 200 <= status <= 599:
-        raise WireError(f"status {status!r} is outside 200 to 599"[:200])
-    for name, value in headers:
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise WireError(f"header name {name!r} is not allowed"[:200])
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise WireError(f"the value of header {name} holds what HTTP forbids"[:200])
-    return AnswerHead(status, headers)
-
-
-_PLAIN_JSON = AnswerHead(200, (("Content-Type", "application/json"),))

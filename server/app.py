@@ -44,20 +44,21 @@ from clowdy.server.serve.hosts import Hosts, Proxies
 from clowdy.server.serve.journal import Journal
 from clowdy.server.serve.table import ProjectTable
 from clowdy.server.store.engine import Store
-from clowdy.server.store.projects import Project
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What is known once the server listens. `unavailable` says why no function can run, and the cure."""
+    """What is known once the server listens. `unavailable` says why no function can run, and the cure; `notice`
+    what the driver could do better.
+    """
 
     config: Config
     tokens: Tokens
     admin_token: str | None
     unavailable: str | None
-    notices: tuple[str, ...]
+    notice: str | None
 
 
 Announce = Callable[[Started], Awaitable[None]]
@@ -103,7 +104,7 @@ def _started(parts: Parts) -> Started:
         parts.tokens,
         parts.admin_token,
         str(unavailable) if unavailable else None,
-        runtime.notices(parts.pool.driver, unavailable is None),
+        parts.pool.driver.notice if unavailable is None else None,
     )
 
 
@@ -180,7 +181,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             redact=secrets.redact,
             forget_calls=journal.remove_project,
             report=lambda what, error: log.error("%s: %s", what, error, exc_info=error),
-            urls=lambda project: _urls(config, project),
+            urls=lambda project: (f"{config.project_url(project.name)}/",),
             clock=time.time,
         )
         releases = Releases(context, config.reserved_names)
@@ -247,7 +248,3 @@ def _table(serving: Serving, *, candidate: bool = False) -> ProjectTable:
         serving.problems,
         candidate=candidate,
     )
-
-
-def _urls(config: Config, project: Project) -> tuple[str, ...]:
-    return (f"{config.public_url}/api/gateway/{project.name}/",)

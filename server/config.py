@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
+from clowdy.schema.units import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from clowdy.server.errors import ConfigError
-
-KIBIBYTE = 1024
-MEBIBYTE = 1024 * KIBIBYTE
-GIBIBYTE = 1024 * MEBIBYTE
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -77,6 +74,10 @@ class Config:
     def public_host(self) -> str:
         """The host name that always means the pages, in lower case."""
         return (urlsplit(self.public_url).hostname or "").lower()
+
+    def project_url(self, name: str) -> str:
+        """Where a project answers on the pages' host, without a slash at the end."""
+        return f"{self.public_url}/api/gateway/{name}"
 
     @property
     def reserved_names(self) -> frozenset[str]:

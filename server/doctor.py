@@ -19,7 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
-from clowdy.server.config import GIBIBYTE, MEBIBYTE, Config, machine_memory_bytes
+from clowdy.runtimes.sandbox.driver import DELEGATE
+from clowdy.schema.units import GIBIBYTE, MEBIBYTE
+from clowdy.server.config import Config, machine_memory_bytes
 from clowdy.server.errors import ClowdyError, StartError
 from clowdy.server.git.settings import find_binaries, git_version
 from clowdy.server.lock import holder
@@ -106,7 +108,7 @@ def driver_findings(driver: Driver) -> Iterator[Finding]:
     )
     if not isolates:
         return
-    cure = "systemd-run --user --scope -p Delegate=yes make run, or run the server as root"
+    cure = f"{DELEGATE}, or run the server as root"
     for promise in Promise:
         if promise in driver.promises:
             yield Finding("limit", State.OK, promise.value)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clowdy.hooks.syntax import SyntaxChild
-from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.process import ProcessDriver
 from clowdy.runtimes.runner import find_python
 from clowdy.runtimes.sandbox.driver import SandboxDriver
@@ -24,7 +24,6 @@ from clowdy.server.config import Config
 log = logging.getLogger(__name__)
 
 FILE = "runtime.json"
-DELEGATE = "systemd-run --user --scope -p Delegate=yes make run"
 
 
 def prepare_process(config: Config) -> None:
@@ -65,20 +64,6 @@ def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:
         return SyntaxChild(find_python(None, for_any_user=True).executable)
     except DriverUnavailable:
         return SyntaxChild(sys.executable)
-
-
-def notices(driver: Driver, available: bool) -> tuple[str, ...]:
-    """What a person who starts the server should know of the driver, a line each."""
-    if not available:
-        return ()
-    if driver.name == "process":
-        return ("functions run without isolation (--runtime process): for development only",)
-    if Promise.MEMORY_WATCHED in driver.promises:
-        return (
-            "no cgroup can be written here: memory is watched every 100 ms and cpu is not limited; "
-            f"to have limits, start with: {DELEGATE}",
-        )
-    return ()
 
 
 def changed(config: Config, driver: Driver) -> bool:

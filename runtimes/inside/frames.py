@@ -2,6 +2,11 @@
 
 A frame is a header of 16 bytes (magic, kind, zero, call id, length of head, length of body), a small head of JSON,
 and a body of raw bytes. Call id 0 belongs to the start of an instance.
+
+The head of CALL: `trigger`, `request_id`, `release`, `timeout` in seconds, and of a gateway call `method`, `path`,
+`raw_path` where the two differ, `prefix`, `params`, `query` (raw, without `?`) and `headers` (lower-case names); its
+body is the request's, else the event's JSON. The head of RESULT and HEAD: `status` and `headers`, a list of pairs;
+empty means 200 and JSON.
 """
 
 from struct import Struct

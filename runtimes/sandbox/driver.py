@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from clowdy.runtimes.api import MEBIBYTE, DriverUnavailable, Instance, Kind, Limits, Promise
+from clowdy.runtimes.api import DriverUnavailable, Instance, Kind, Limits, Promise
 from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.instance import RunnerInstance
 from clowdy.runtimes.launcher import Command, Launcher
@@ -25,6 +25,7 @@ from clowdy.runtimes.sandbox.seccomp import build_filter, filter_file
 from clowdy.runtimes.sandbox.view import View, open_view
 from clowdy.runtimes.sandbox.watcher import Watcher
 from clowdy.schema.manifest import Network
+from clowdy.schema.units import MEBIBYTE
 
 _ALWAYS = frozenset(
     {
@@ -37,6 +38,9 @@ _ALWAYS = frozenset(
         Promise.PROCESSES,
     }
 )
+DELEGATE = "systemd-run --user --scope -p Delegate=yes make run"
+"""How an ordinary user starts a server that may write control groups."""
+
 _RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 
@@ -116,14 +120,10 @@ class SandboxDriver:
 
     @property
     def notice(self) -> str | None:
-        """One line for the server's start when limits are missing, with the cure."""
         if Promise.MEMORY in self.promises and Promise.CPU in self.promises:
             return None
         watched = "memory is only watched every 100 ms and " if Promise.MEMORY not in self.promises else ""
-        return (
-            f"no control group can be written here: {watched}cpu is not limited. "
-            "Cure: systemd-run --user --scope -p Delegate=yes make run"
-        )
+        return f"no control group can be written here: {watched}cpu is not limited. Cure: {DELEGATE}"
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()

@@ -28,6 +28,8 @@ def command(worktree: bool, project: str | None, remote: str | None, as_json: bo
 
     What only the server knows is named and not judged. Exits 1 when there are problems.
     """
+    from clowdy.hooks.report import counted
+
     judgement, what = _judge(named_here(project, remote), worktree=worktree)
     unchecked = [*judgement.unchecked, _ONLY_BY_STARTING] if judgement.manifest else []
     if as_json:
@@ -39,11 +41,11 @@ def command(worktree: bool, project: str | None, remote: str | None, as_json: bo
         _say_lines(judgement, as_json=False)
         if not judgement.problems and judgement.manifest is not None:
             functions, routes = len(judgement.manifest.functions), len(judgement.manifest.routes)
-            say(f"{what} is right: {_count(functions, 'function')}, {_count(routes, 'route')}.")
+            say(f"{what} is right: {counted(functions, 'function')}, {counted(routes, 'route')}.")
         if unchecked:
             note(f"not checked here: {'; '.join(unchecked)}")
     if judgement.problems:
-        raise Failure(f"{what} has {_count(len(judgement.problems), 'problem')}: a push of it is refused")
+        raise Failure(f"{what} has {counted(len(judgement.problems), 'problem')}: a push of it is refused")
 
 
 def _judge(project: str | None, *, worktree: bool) -> tuple[Judgement, str]:
@@ -69,7 +71,3 @@ def _say_lines(judgement: Judgement, *, as_json: bool) -> None:
     # The push's last line says what stays live, which is not known here.
     for line in Reporter(as_json=as_json).problems(judgement.problems, None)[:-1]:
         click.echo(line)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -23,8 +23,8 @@ async def welcome(started: Started, *, signs_in: bool) -> None:
     say(f"Clowdy listens on {url}")
     if started.admin_token is not None:
         say(f"The admin token, shown this once: {started.admin_token}")
-    for notice in started.notices:
-        note(notice)
+    if started.notice is not None:
+        note(started.notice)
     if started.unavailable is not None:
         note(f"functions cannot run: {started.unavailable}")
     if signs_in:

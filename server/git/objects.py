@@ -14,10 +14,10 @@ from dulwich.errors import ObjectFormatException
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID
 
+from clowdy.schema.units import MEBIBYTE
 from clowdy.server.errors import GitError, NotFound
 from clowdy.server.git.environment import clean_environment
 from clowdy.server.git.loose import Drafts
-from clowdy.server.git.settings import MEBIBYTE
 
 TYPES = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from clowdy.schema.units import MEBIBYTE
 from clowdy.server.git.objects import Objects
-from clowdy.server.git.settings import MEBIBYTE
 from clowdy.server.git.values import Peeled, parse_tag
 
 TAGS_IN_A_CHAIN = 10

@@ -8,11 +8,11 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clowdy.schema.units import MEBIBYTE
 from clowdy.server.config import PushLimits
 from clowdy.server.errors import StartError
 from clowdy.server.git.environment import SEARCH_PATH
 
-MEBIBYTE = 1024 * 1024
 MINIMUM_GIT = (2, 36)
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from clowdy.schema.units import MEBIBYTE
 from clowdy.server.errors import Unavailable
 from clowdy.server.git.advertisement import capabilities_of, for_pushes, preamble
 from clowdy.server.git.body import Body
@@ -22,7 +23,7 @@ from clowdy.server.git.hooks import HookTalk, OnPreReceive, OnProcReceive, answe
 from clowdy.server.git.pkt import side_band
 from clowdy.server.git.process import Child, ProcessLimits, dying_with_us, run
 from clowdy.server.git.refs import read_refs
-from clowdy.server.git.settings import MEBIBYTE, GitSettings, shown_size
+from clowdy.server.git.settings import GitSettings, shown_size
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from clowdy.hooks.plan import Plan
 from clowdy.hooks.report import Switched
 from clowdy.schema.release import ReleaseRecord
-from clowdy.server.errors import ClowdyError, Conflict, Invalid
+from clowdy.server.errors import ClowdyError, Conflict
 from clowdy.server.git.loose import Drafts
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
@@ -279,8 +279,7 @@ class Activator:
         """The same with the names and secret values of now; raises Invalid naming a secret that has no value."""
         if serving.changes != self._context.changes[project.id]:
             serving = await load(self._context, project, repository, serving.record, serving.tag)
-        if (missing := serving.missing_secret) is not None:
-            raise Invalid(missing)
+        serving.require_secrets()
         return serving
 
     async def _remember(self, project: Project, index: Coroutine[Any, Any, None]) -> None:

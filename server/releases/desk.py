@@ -112,8 +112,7 @@ class Releases:
         if before is not None and before.number == serving.number:
             line = f"deploy/{serving.number} serves already: nothing to change"
             return Outcome(serving.number, serving.record.commit, before.number, (line,))
-        if (missing := serving.missing_secret) is not None:
-            raise Invalid(missing)
+        serving.require_secrets()
         log = PushLog()
         voice = Voice(log, as_json=False, redact=lambda text: context.redact(project.id, text))
         plan = await plans.rollback_plan(context, repository, before, serving)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from clowdy.runtimes.api import Application, Code, Handler, Limits
 from clowdy.schema.manifest import FunctionSpec, Manifest
 from clowdy.schema.release import FunctionVersion, ReleaseRecord
+from clowdy.server.errors import Invalid
 from clowdy.server.store.projects import Project
 
 NO_VALUE = "secret "
@@ -31,10 +32,11 @@ class Serving:
     problems: Mapping[str, str] = field(default_factory=dict)
     changes: int = 0
 
-    @property
-    def missing_secret(self) -> str | None:
-        """What to say of a secret that a function needs and that has no value, if there is one."""
-        return next((text for text in self.problems.values() if text.startswith(NO_VALUE)), None)
+    def require_secrets(self) -> None:
+        """Raises Invalid when a function needs a secret that has no value."""
+        missing = next((text for text in self.problems.values() if text.startswith(NO_VALUE)), None)
+        if missing is not None:
+            raise Invalid(missing)
 
     @property
     def number(self) -> int:

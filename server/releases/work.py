@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-from clowdy.hooks.report import PLAN_ONLY, short_reason
+from clowdy.hooks.report import PLAN_ONLY, counted, short_reason
 from clowdy.schema.problems import Problem
 from clowdy.schema.release import ReleaseRecord
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, Refused
@@ -253,7 +253,7 @@ class PushWork:
     async def _serve_again(self, target: Target, release: Release, others: list[RefUpdate]) -> Activation | None:
         before = self._context.live.get(self._project.id)
         serving = await load(self._context, self._project, self._repository, release.record, release.tag or "")
-        self._refuse_missing_secrets(serving)
+        serving.require_secrets()
         if before is not None and before.number == serving.number and not self._options.redeploy:
             self._voice.progress(f"deploy/{serving.number} serves already: nothing to change")
             if self._options.plan:
@@ -301,7 +301,7 @@ class PushWork:
         names = frozenset(candidate.versions) if all_of_it else candidate.fresh
         problems: list[Problem] = []
         if names:
-            self._voice.progress(f"starting {_count(len(names), 'new version')}")
+            self._voice.progress(f"starting {counted(len(names), 'new version')}")
             problems = await try_candidate(self._context, candidate, names, self._voice)
         if not problems and candidate.manifest.checks:
             async with self._context.store.reading() as connection:
@@ -321,7 +321,7 @@ class PushWork:
 
     async def _start_again(self, serving: Serving) -> None:
         await self._context.pool.retire(application.key for application in serving.applications.values())
-        self._voice.progress(f"starting {_count(len(serving.applications), 'function')} again")
+        self._voice.progress(f"starting {counted(len(serving.applications), 'function')} again")
 
     async def _move_others(self, others: list[RefUpdate]) -> None:
         """The other refs of an atomic push whose serving ref has nothing to do."""
@@ -377,10 +377,6 @@ class PushWork:
         if self._repository.peel(command.new).commit != command.new:
             raise Invalid(f"{short(command.ref)} takes a commit, not a tag")
 
-    def _refuse_missing_secrets(self, serving: Serving) -> None:
-        if (missing := serving.missing_secret) is not None:
-            raise Invalid(missing)
-
     def _refuse_all(self, commands: Sequence[Command], reason: str) -> None:
         for command in commands:
             self._refuse(command, reason)
@@ -411,7 +407,3 @@ def _update(command: Command) -> RefUpdate:
         None if command.old == NULL else command.old,
         None if command.new == NULL else command.new,
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

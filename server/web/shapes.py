@@ -42,7 +42,7 @@ def project(config: Config, found: Project, serving: Serving | None, entry: Entr
         "requirements_txt": "",
         "has_database": False,
         "live": live(serving, entry),
-        "url": f"{config.public_url}/api/gateway/{found.name}/",
+        "url": f"{config.project_url(found.name)}/",
         "git_url": f"{config.public_url}/git/{found.name}.git",
         "created_at": moment(found.created_at),
         "updated_at": moment(updated_at),
@@ -114,7 +114,7 @@ def route(config: Config, serving: Serving, spec: RouteSpec) -> dict[str, Any]:
         "path": spec.path,
         "description": "",
         "auth": spec.auth.value,
-        "url": f"{config.public_url}/api/gateway/{serving.project.name}{spec.path}",
+        "url": config.project_url(serving.project.name) + spec.path,
         "created_at": moment(float(serving.record.when)),
         "updated_at": moment(float(serving.record.when)),
     }

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import MEBIBYTE, FailureCode, Limits, Promise, StartFailed, StartReason
+from clowdy.runtimes.api import FailureCode, Limits, Promise, StartFailed, StartReason
+from clowdy.schema.units import MEBIBYTE
 from tests.contracts.drivers import DRIVERS, VARIANTS
 from tests.contracts.world import PLAIN, World, application, ask, begin, direct, processes_with
 

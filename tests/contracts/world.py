@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, NamedTuple
 
 from clowdy.runtimes.api import (
     Application,
@@ -25,7 +25,6 @@ from clowdy.runtimes.api import (
     Ready,
     kind_of,
 )
-from clowdy.runtimes.wire import AnswerHead, call_head, parse_answer_head
 from clowdy.schema.manifest import HandlerType, Network
 
 PLAIN = Kind(None, Network.OFF)
@@ -87,6 +86,13 @@ def application(
     )
 
 
+class Answer(NamedTuple):
+    """The head of an answer, as the runner sent it."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
 @dataclass
 class Outcome:
     """What a call came to."""
@@ -98,9 +104,12 @@ class Outcome:
     log: str = ""
 
     @property
-    def answer(self) -> AnswerHead:
+    def answer(self) -> Answer:
         assert self.code is None, f"{self.code}: {self.text}"
-        return parse_answer_head(self.head)
+        if not self.head:
+            return Answer(200, (("Content-Type", "application/json"),))
+        said = json.loads(self.head)
+        return Answer(said["status"], tuple((name, value) for name, value in said["headers"]))
 
     @property
     def status(self) -> int:
@@ -164,21 +173,23 @@ def request(
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
 ) -> bytes:
-    return call_head(
-        trigger="gateway",
-        request_id="00112233aabb",
-        release=7,
-        timeout_seconds=timeout,
-        method=method,
-        path=path,
-        params=params,
-        query=query,
-        headers=headers,
-    )
+    return json.dumps(
+        {
+            "trigger": "gateway",
+            "request_id": "00112233aabb",
+            "release": 7,
+            "timeout": timeout,
+            "method": method,
+            "path": path,
+            "params": params or {},
+            "query": query,
+            "headers": headers or {},
+        }
+    ).encode()
 
 
 def direct(timeout: float = 10.0) -> bytes:
-    return call_head(trigger="direct", request_id="00112233aabb", release=7, timeout_seconds=timeout)
+    return json.dumps({"trigger": "direct", "request_id": "00112233aabb", "release": 7, "timeout": timeout}).encode()
 
 
 def begin(instance: Instance, head: bytes | None = None, body: bytes = b"", *, timeout: float = 10.0) -> Sink:

@@ -30,8 +30,7 @@ from clowdy.runtimes.api import (
     StartFailed,
     StartReason,
 )
-
-MEBIBYTE = 1024 * 1024
+from clowdy.schema.units import MEBIBYTE
 
 
 @dataclass(slots=True)
@@ -56,6 +55,7 @@ class MemoryDriver:
     name: str = "memory"
     python: str = "3.11.2"
     promises: frozenset[Promise] = frozenset()
+    notice: str | None = None
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     instances: list[MemoryInstance] = field(default_factory=list)
     unavailable: str = ""

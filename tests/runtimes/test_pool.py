@@ -10,8 +10,9 @@ import pytest
 
 from clowdy.runtimes.api import Application, Call, DriverUnavailable, FailureCode, Instance, StartFailed, StartReason
 from clowdy.runtimes.pool import Busy, Lease, NoMemory, Pool, Withdrawn
+from clowdy.schema.units import MEBIBYTE
 from tests.runtimes.manual_clock import ManualClock, settle
-from tests.runtimes.memory_driver import MEBIBYTE, Behaviour, MemoryDriver, application, failing
+from tests.runtimes.memory_driver import Behaviour, MemoryDriver, application, failing
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.server.config import MEBIBYTE, Config, machine_memory_bytes, parse_duration, parse_size
+from clowdy.schema.units import MEBIBYTE
+from clowdy.server.config import Config, machine_memory_bytes, parse_duration, parse_size
 from clowdy.server.errors import ConfigError
 
 

@@ -43,6 +43,7 @@ class FakeDriver:
 
     name = "sandbox"
     python = "3.11.2"
+    notice: str | None = None
 
     def __init__(self, promises: frozenset[Promise], failure: str = "") -> None:
         self.promises = promises

@@ -86,7 +86,7 @@ def commands(url: str) -> tuple[str, ...]:
 
 
 def _project(services: Services, project: Project, last: Entry | None) -> LiveProject:
-    url = f"{services.config.public_url}/api/gateway/{project.name}/"
+    url = f"{services.config.project_url(project.name)}/"
     serving: Serving | None = services.releases.live(project.id)
     title = printable(project.display_name, 200)
     if serving is None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import MEBIBYTE, Promise
+from clowdy.runtimes.api import Promise
 from clowdy.runtimes.sandbox import cgroups
 from clowdy.runtimes.sandbox.cgroups import FirstVersion, SecondVersion, find_groups
+from clowdy.schema.units import MEBIBYTE
 
 ALL = frozenset({Promise.MEMORY, Promise.PROCESSES, Promise.CPU})
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from clowdy.runtimes.api import MEBIBYTE
 from clowdy.runtimes.sandbox import watcher as watcher_module
 from clowdy.runtimes.sandbox.watcher import Watched, Watcher, descendants, memory_of
+from clowdy.schema.units import MEBIBYTE
 
 CHILD = "x = bytearray(30 << 20); print(flush=True); import time; time.sleep(60)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"

@@ -70,7 +70,7 @@ def started(folder: Path, admin_token: str | None, unavailable: str | None = Non
     with runner:
         store = runner.run(Store.open(folder / "clowdy.db"))
         tokens = Tokens(store)
-        yield Started(Config(folder, public_url=URL), tokens, admin_token, unavailable, ("a notice",))
+        yield Started(Config(folder, public_url=URL), tokens, admin_token, unavailable, "a notice")
         runner.run(store.close())
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from clowdy.schema.units import MEBIBYTE
 from clowdy.server.git.hook_messages import PreReceive
 from clowdy.server.git.quarantine import judge
 from clowdy.server.git.refnames import NULL
 from clowdy.server.git.repos import Repositories, Repository
-from clowdy.server.git.settings import MEBIBYTE, GitSettings
+from clowdy.server.git.settings import GitSettings
 
 from .packs import Builder, request
 from .remote import Remote

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clowdy.server.errors import Invalid
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases import activate
@@ -238,7 +239,7 @@ async def test_a_release_that_cannot_be_read_stops_neither_the_start_nor_the_nex
 
     def unreadable(repository: Repository, commit: str) -> None:
         if repository.path.name.startswith(project.id):
-            raise activate.Invalid("clowdy.yaml cannot be read by this version of the server")
+            raise Invalid("clowdy.yaml cannot be read by this version of the server")
 
     from clowdy.server.releases import load
 
