@@ -61,7 +61,10 @@ class Client:
         return [self._object(item) for item in answer]
 
     def post(self, path: str, content: Any = None, *, seconds: float | None = None) -> dict[str, Any]:
-        """What the API answers to `content`. `seconds`: how long it may take, None for the usual time."""
+        """What the API answers to `content`, a JSON value or the bytes of one.
+
+        `seconds`: how long it may take, None for the usual time.
+        """
         return self._object(self._answer("POST", path, content={} if content is None else content, seconds=seconds))
 
     def put(self, path: str, content: Any) -> dict[str, Any]:
@@ -107,8 +110,12 @@ class Client:
         import httpx
 
         timeout = httpx.Timeout(seconds or _ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        body = content if content is None or isinstance(content, bytes) else json.dumps(content).encode("ascii")
+        headers = {} if body is None else {"Content-Type": "application/json"}
         with self._translated():
-            response = self._http.request(method, path, json=content, params=_given(parameters or {}), timeout=timeout)
+            response = self._http.request(
+                method, path, content=body, headers=headers, params=_given(parameters or {}), timeout=timeout
+            )
         return self._result(response)
 
     def _values(self, response: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -120,6 +127,8 @@ class Client:
                 elif not line and data:
                     try:
                         value = json.loads("\n".join(data))
+                    except RecursionError:
+                        raise self._too_deep() from None
                     except ValueError:
                         raise self._strange("an event that is not JSON") from None
                     data.clear()
@@ -131,6 +140,8 @@ class Client:
             raise Failure(f"{self.server} points to {response.headers.get('location', 'elsewhere')}: log in there")
         try:
             content = response.json()
+        except RecursionError:
+            raise self._too_deep() from None
         except ValueError:
             if status >= 500:
                 raise Lost(f"{self.server} cannot answer now ({status}): try again") from None
@@ -146,6 +157,9 @@ class Client:
 
     def _strange(self, what: str) -> Failure:
         return Failure(f"{self.server} sent {what}: is this the address of a Clowdy server?")
+
+    def _too_deep(self) -> Failure:
+        return Failure(f"{self.server} sent an answer that is nested too deep to be read")
 
     def _failure(self, status: int, content: Mapping[str, Any]) -> Failure:
         detail = content.get("detail")

@@ -82,11 +82,65 @@ def test_a_function_that_fails_exits_1_with_the_reason(signed_in: Terminal, serv
     assert json.loads(signed_in.run("invoke", "hello", "--json", folder=linked).out) == answer
 
 
-def test_an_event_that_is_not_json_exits_2(signed_in: Terminal, server: SmallServer, linked: Path) -> None:
-    result = signed_in.run("invoke", "hello", "{name: Ada}", folder=linked)
+@pytest.mark.parametrize(
+    "event",
+    [
+        "{name: Ada}",
+        '{"a": NaN}',
+        "[-Infinity]",
+        '{"a": 1e999}',
+        "9" * 5000,
+        "[" * 5000,
+        "[" * 5000 + "]" * 5000,
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        '"\udcff"',
+    ],
+)
+def test_an_event_that_is_not_json_exits_2(signed_in: Terminal, server: SmallServer, linked: Path, event: str) -> None:
+    result = signed_in.run("invoke", "hello", event, folder=linked)
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("clowdy: the event is not JSON: ")
+    assert result.err.count("\n") == 1
+    assert server.asked[-1].what == "GET /api/me"
+
+
+def test_an_event_on_standard_input_that_is_not_utf8_exits_2(signed_in: Terminal, linked: Path) -> None:
+    result = signed_in.run("invoke", "hello", "-", stdin=b'"\xff"', folder=linked)
 
     assert result.code == 2
     assert result.err.startswith("clowdy: the event is not JSON: ")
+
+
+def test_a_lone_surrogate_goes_there_and_comes_back(signed_in: Terminal, server: SmallServer, linked: Path) -> None:
+    server.on("POST /api/invoke/shop/hello", {"success": True, "output": "\ud800!"})
+    result = signed_in.run("invoke", "hello", '{"a": "\\ud800"}', folder=linked)
+
+    assert (result.code, result.out) == (0, '"\N{REPLACEMENT CHARACTER}!"\n')
+    assert server.last("POST /api/invoke/shop/hello").content == {"input": {"a": "\ud800"}}
+    as_json = signed_in.run("invoke", "hello", "--json", folder=linked)
+    assert json.loads(as_json.out)["output"] == "\ud800!"
+
+
+def test_a_reason_with_a_lone_surrogate_is_printed(signed_in: Terminal, server: SmallServer, linked: Path) -> None:
+    server.on("POST /api/invoke/shop/hello", {"success": False, "error": "Function error: \udc00"})
+    result = signed_in.run("invoke", "hello", folder=linked)
+
+    assert result.code == 1
+    assert "Function error: \N{REPLACEMENT CHARACTER}" in result.err
+
+
+def test_an_answer_as_deep_as_a_server_sends_is_printed_or_said_to_be_too_deep(
+    signed_in: Terminal, server: SmallServer, linked: Path
+) -> None:
+    server.on("POST /api/invoke/shop/hello", b'{"success":true,"output":' + b"[" * 500 + b"]" * 500 + b"}")
+    result = signed_in.run("invoke", "hello", folder=linked)
+    assert (result.code, "".join(result.out.split())) == (0, "[" * 500 + "]" * 500)
+
+    server.on("POST /api/invoke/shop/hello", b'{"success":true,"output":' + b"[" * 5000 + b"]" * 5000 + b"}")
+    result = signed_in.run("invoke", "hello", folder=linked)
+    assert (result.code, result.out) == (1, "")
+    assert "nested too deep" in result.err
 
 
 def test_a_function_is_called_by_its_id_from_anywhere(signed_in: Terminal, server: SmallServer) -> None:
