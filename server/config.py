@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
+from clowdy.schema.names import is_token
 from clowdy.schema.units import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from clowdy.server.errors import ConfigError
 
@@ -326,8 +327,9 @@ def _number(least: int, most: int) -> Callable[[str, Found], int]:
 
 def _admin_token(name: str, found: Found) -> str:
     text = str(found.value).rstrip("\r\n")
-    if len(text) < 16 or text != text.strip() or not text.isprintable():
-        found.wrong(name, "write 16 characters or more, without line breaks and blanks around them", hidden=True)
+    if len(text) < 16 or text != text.strip() or not is_token(text):
+        expected = "write 16 characters or more, without control characters and blanks around them"
+        found.wrong(name, expected, hidden=True)
     return text
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from clowdy.schema.names import is_token
 from clowdy.server.cli.address import is_loopback
 from clowdy.server.cli.failure import Failure, NotThere
 from clowdy.server.cli.target import Target
@@ -31,11 +32,16 @@ class Client:
 
         self.server = target.server
         self._signed_in = target.token is not None
+        headers = {b"User-Agent": b"clowdy", b"Accept": b"application/json"}
+        if target.token:
+            # The complaint of the HTTP library would show the token.
+            if not is_token(target.token):
+                raise Failure(f"the token for {target.server} has a control character or is not UTF-8")
+            headers[b"Authorization"] = f"Bearer {target.token}".encode()
         try:
-            headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
             self._http = httpx.Client(
                 base_url=target.server,
-                headers={**headers, "User-Agent": "clowdy", "Accept": "application/json"},
+                headers=headers,
                 timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
                 # A proxy cannot reach this machine's own loopback.
                 trust_env=not is_loopback(urlsplit(target.server).hostname or ""),

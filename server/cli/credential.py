@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clowdy.schema import names
 from clowdy.schema.text import printable
 from clowdy.server.cli import accounts, address
 from clowdy.server.cli.failure import Failure
@@ -24,10 +25,11 @@ def run(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.stderr.write(_USAGE)
         return 2
-    question = _question(sys.stdin.read())
+    # What git passes on is bytes, whatever the locale says.
+    question = _question(sys.stdin.buffer.read().decode(errors="surrogateescape"))
     try:
         if arguments[0] == "get":
-            sys.stdout.write(_get(question))
+            sys.stdout.buffer.write(_get(question).encode(errors="surrogateescape"))
         elif arguments[0] == "store":
             _store(question)
         elif arguments[0] == "erase":
@@ -73,14 +75,14 @@ def _get(question: Mapping[str, str]) -> str:
     token = _from_environment(server) or accounts.load().token(server)
     if token is None:
         raise Failure(f"no token for {server}: run clowdy login {server}")
-    if "\n" in token or "\0" in token:
+    if not names.is_token(token):
         raise Failure(f"the token for {server} is broken: run clowdy login {server}")
     return f"username={question.get('username') or USER}\npassword={token}\n"
 
 
 def _store(question: Mapping[str, str]) -> None:
     server, token = _server(question), question.get("password")
-    if server is not None and token and token != _from_environment(server):
+    if server is not None and token and names.is_token(token) and token != _from_environment(server):
         accounts.remember_from_git(server, token)
 
 

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from clowdy.schema import names
 from clowdy.server.cli import accounts, address
 from clowdy.server.cli.client import Client
 from clowdy.server.cli.failure import Failure, Misuse
@@ -50,10 +51,13 @@ def _server(url: str | None) -> str:
 
 
 def _token(server: str, *, from_input: bool) -> str:
-    text = sys.stdin.readline() if from_input else str(click.prompt(f"Token for {server}", hide_input=True, err=True))
+    if from_input:
+        text = sys.stdin.buffer.readline().decode(errors="surrogateescape")
+    else:
+        text = str(click.prompt(f"Token for {server}", hide_input=True, err=True))
     token = text.strip()
     if not token:
         raise Failure("no token was given: make run prints the first one, clowdy token create makes more")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise Failure("that is not a token: it has spaces or letters that no token has")
+    if not names.is_token(token):
+        raise Failure("that is not a token: it has a control character or is not UTF-8")
     return token

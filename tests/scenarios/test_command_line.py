@@ -13,6 +13,7 @@ import pytest
 from tests.harness import CLOWDY, Server
 
 DECLARES = "functions: {hello: {}}\nroutes:\n  GET /: hello\nenv:\n  KEY: {secret: true}\n"
+PRESET = "my own tökén: with blanks"
 TELLS = 'import os\n\n\ndef handler(event):\n    print("told")\n    return {"key": os.environ["KEY"]}\n'
 
 
@@ -184,3 +185,25 @@ def test_ci_needs_two_variables_and_no_set_up(server: Server, ana: User, tmp_pat
     assert not (machine.home / ".config").exists()
     assert token not in (machine.here / ".git" / "config").read_text()
     machine.run("clowdy", "token", "list", fails=1)
+
+
+def test_a_preset_admin_token_may_have_any_form(tmp_path: Path, runtime: str, name: str) -> None:
+    (tmp_path / "server").mkdir()
+    server = Server(tmp_path / "server", runtime=runtime, environment={"CLOWDY_ADMIN_TOKEN": PRESET}).start()
+    try:
+        kept = User(tmp_path)
+        kept.run("clowdy", "login", server.url, stdin=f"{PRESET}\n")
+        kept.run("clowdy", "init", name)
+        kept.into(name)
+        kept.run("git", "push", "clowdy", "main")
+        assert server.call(name).json() == {"message": "Hello, world!"}
+
+        (tmp_path / "ci").mkdir()
+        given = User(tmp_path / "ci", CLOWDY_URL=server.url, CLOWDY_TOKEN=PRESET)
+        given.run("git", "clone", "-q", str(kept.here), "checkout")
+        given.into("checkout")
+        given.commit({"note.txt": "from ci"})
+        assert "deploy/2 is live" in given.run("clowdy", "deploy", "-p", name)
+        assert PRESET not in server.log
+    finally:
+        assert server.stop() == 0, server.log

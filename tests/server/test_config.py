@@ -90,12 +90,22 @@ def test_what_is_wrong_is_named_with_its_place_and_its_cure(variable: str, value
     assert message in caught.value.message
 
 
-@pytest.mark.parametrize("token", ["short", " padded-with-blanks ", "a-line\nbreak-in-the-token"])
+@pytest.mark.parametrize(
+    "token",
+    ["short", " padded-with-blanks ", "a-line\nbreak-in-the-token", "a-tab\tin-the-token", "not-utf-8-\udce9-token"],
+)
 def test_a_bad_admin_token_is_refused_without_being_shown(token: str) -> None:
     with pytest.raises(ConfigError, match="16 characters or more") as caught:
         Config.load({}, {"CLOWDY_ADMIN_TOKEN": token})
 
     assert token not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "token", ["my own tökén: with blanks", "日本語" * 6, "no-break\u00a0space-within", "new \U0001fadf" * 4]
+)
+def test_an_admin_token_may_have_any_form(token: str) -> None:
+    assert Config.load({}, {"CLOWDY_ADMIN_TOKEN": token}).admin_token == token
 
 
 def test_secrets_are_not_in_the_repr() -> None:

@@ -15,6 +15,7 @@ from clowdy.server.cli.main import main
 from tests.server.cli.small_server import SmallServer
 
 TOKEN = "clowdy_0123456789ab_secret"
+PRESET = "my own tökén: with = blanks 日本"
 
 
 @dataclass(frozen=True)

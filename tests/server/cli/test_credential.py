@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clowdy.server.cli import accounts, credential
-from tests.server.cli.conftest import TOKEN, Terminal
+from tests.server.cli.conftest import PRESET, TOKEN, Terminal
 from tests.server.cli.small_server import SmallServer
 
 ASKED = "protocol=http\nhost=127.0.0.1:8000\npath=git/shop.git\n\n"
@@ -18,6 +18,41 @@ def test_git_is_given_the_kept_token(terminal: Terminal) -> None:
     accounts.remember(SERVER, "kept")
 
     assert terminal.run("credential", "get", stdin=ASKED).out == "username=clowdy\npassword=kept\n"
+
+
+def test_a_token_of_any_form_is_one_line_in_utf8_whatever_the_locale(tmp_path: Path, terminal: Terminal) -> None:
+    accounts.remember(SERVER, PRESET)
+    done = subprocess.run(
+        [sys.executable, "-m", "clowdy.server.cli.main", "credential", "get"],
+        input=f"username=añá\n{ASKED}".encode(),
+        capture_output=True,
+        env={"HOME": str(terminal.config.parents[2]), "LC_ALL": "en_US.ISO-8859-1", "PYTHONIOENCODING": "latin-1"},
+        check=True,
+    )
+
+    assert done.stdout.decode() == f"username=añá\npassword={PRESET}\n"
+
+
+def test_a_broken_token_is_not_given_to_git(terminal: Terminal) -> None:
+    accounts.remember(SERVER, "one\rtwo")
+
+    result = terminal.run("credential", "get", stdin=ASKED)
+    assert (result.code, result.out) == (1, "")
+    assert f"run clowdy login {SERVER}" in result.err
+
+
+def test_what_git_was_given_in_another_encoding_is_not_kept(terminal: Terminal) -> None:
+    assert terminal.run("credential", "store", stdin=b"password=t\xf6k\n" + ASKED.encode()).code == 0
+
+    assert not terminal.config.exists()
+
+
+def test_git_signs_in_with_a_token_of_any_form(terminal: Terminal, server: SmallServer) -> None:
+    server.token = PRESET
+    assert terminal.run("login", server.url, stdin=f"{PRESET}\n").code == 0
+    terminal.run("init", "shop")
+
+    assert "main -> main" in terminal.git("push", "clowdy", "main", folder=terminal.folder / "shop")
 
 
 def test_a_user_that_git_names_stays(terminal: Terminal) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clowdy.server.cli import accounts
-from tests.server.cli.conftest import TOKEN, Terminal
+from tests.server.cli.conftest import PRESET, TOKEN, Terminal
 from tests.server.cli.small_server import SmallServer
 
 
@@ -54,11 +54,42 @@ def test_what_is_no_clowdy_server_is_recognised(terminal: Terminal, server: Smal
     assert "is this the address of a Clowdy server?" in result.err
 
 
-@pytest.mark.parametrize("token", ["", "\n", "two words\n", "\x1b[31m\n", "é\n"])
-def test_what_cannot_be_a_token_is_not_sent(terminal: Terminal, server: SmallServer, token: str) -> None:
+@pytest.mark.parametrize(
+    "token", [b"", b"\n", b"  \n", b"\x1b[31m\n", b"a\tb\n", b"a\0b\n", b"a\xc2\x85b\n", b"\xe9\n"]
+)
+def test_what_cannot_be_a_token_is_not_sent(terminal: Terminal, server: SmallServer, token: bytes) -> None:
     result = terminal.run("login", server.url, stdin=token)
 
     assert result.code == 1
+    assert server.asked == []
+
+
+def test_a_preset_token_may_have_any_form(
+    terminal: Terminal, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token = PRESET
+    assert terminal.run("login", server.url, stdin=f"{PRESET}\n").out.startswith(f"Signed in to {server.url} as ana")
+    assert accounts.load().token(server.url) == PRESET
+    server.on("GET /api/projects", [])
+    assert terminal.run("project", "list").code == 0
+
+    terminal.config.unlink()
+    monkeypatch.setenv("CLOWDY_TOKEN", PRESET)
+    monkeypatch.setenv("CLOWDY_URL", server.url)
+    assert terminal.run("project", "list").code == 0
+
+
+@pytest.mark.parametrize("token", ["secret\nsecret", "secret\x1b", "secret\udce9"])
+def test_a_broken_token_is_not_sent_and_not_shown(
+    terminal: Terminal, server: SmallServer, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("CLOWDY_TOKEN", token)
+    monkeypatch.setenv("CLOWDY_URL", server.url)
+    result = terminal.run("project", "list")
+
+    assert result.code == 1
+    assert f"the token for {server.url} has a control character" in result.err
+    assert "secret" not in result.err
     assert server.asked == []
 
 
