@@ -11,8 +11,8 @@ from clowdy.schema.text import printable, quoted
 VALUE_LIMIT_BYTES = 4 * 1024
 TOTAL_LIMIT_BYTES = 64 * 1024
 
-# Names that change what the interpreter, the loader or the runner does, and names that Clowdy itself sets. A value
-# of one's own for the latter would be overwritten, so it is refused rather than ignored.
+# Names that change what the interpreter, the loader or the runner does, and names that mean what Clowdy sets them to.
+# A value of one's own for the latter would mislead, so it is refused rather than ignored.
 RESERVED_PREFIXES = {
     "LD_": "it changes how programs are loaded",
     "PYTHON": "it changes how Python starts",
@@ -21,9 +21,6 @@ RESERVED_PREFIXES = {
 RESERVED_NAMES = {
     "PATH": "Clowdy sets it",
     "DATABASE_URL": "Clowdy sets it where the project has `database`",
-    "HOME": "Clowdy sets it to /tmp",
-    "LANG": "Clowdy sets it",
-    "TZ": "Clowdy sets it to UTC",
 }
 
 

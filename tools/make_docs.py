@@ -101,12 +101,12 @@ Since dots separate modules, no folder or file on the way may have one in its na
 
 ## Environment
 
-A function gets the project's `env` with its own over it, and nothing else but what Clowdy sets.
+A function gets the project's `env` with its own over it, and nothing else but what Clowdy sets; `HOME`, `LANG` and `TZ` are Clowdy's only where `env` does not have them.
 A name has letters, digits and `_`, and does not begin with a digit. A value has at most 4 KB; names and values of a function have at most 64 KB in all.
 Bare numbers and booleans are taken as they are written: `VERSION: 1.10` is the text `1.10`.
 `NAME: {secret: true}` declares a value that is set by `clowdy secret set NAME` and never stands in Git.
 
-These names are reserved and refused, because a value for them would be overwritten or would change how the function is started:
+These names are reserved and refused, because Clowdy sets them or because they change how the function is started:
 """
 
 

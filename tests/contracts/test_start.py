@@ -82,6 +82,14 @@ async def test_the_environment_is_what_was_given_and_nothing_else(world: World) 
     }
 
 
+async def test_home_language_and_time_zone_may_be_the_functions_own(world: World) -> None:
+    source = (
+        "import os, time\ndef handler(e): return [os.environ[n] for n in ('HOME', 'LANG', 'TZ')] + list(time.tzname)"
+    )
+    env = {"HOME": "/app", "LANG": "de_DE.UTF-8", "TZ": "XYZ-3"}
+    assert (await world.outcome(source, env=env)).json == ["/app", "de_DE.UTF-8", "XYZ-3", "XYZ", "XYZ"]
+
+
 async def test_the_environment_reaches_programs_that_a_function_starts(world: World) -> None:
     source = "import subprocess\ndef handler(e): return subprocess.check_output(['/usr/bin/env'], text=True).split()"
     assert "A=1" in (await world.outcome(source, env={"A": "1"})).json

@@ -244,7 +244,7 @@ REFUSED = [
     (MINIMAL + "env:\n  A: {secret: false}\n", 3, 15, "bad-value", "must be true"),
     (MINIMAL + "env:\n  A-B: x\n", 3, 3, "env-name", "A-B"),
     (MINIMAL + "env:\n  PATH: x\n", 3, 3, "env-name", "reserved"),
-    (MINIMAL + "env:\n  TZ: {secret: true}\n", 3, 3, "env-name", "reserved"),
+    (MINIMAL + "env:\n  DATABASE_URL: {secret: true}\n", 3, 3, "env-name", "reserved"),
     (in_function("env: {PYTHONPATH: x}"), 2, 17, "env-name", "reserved"),
     (MINIMAL + "env:\n  A: \"a\\0b\"\n", 3, 6, "env-value", "NUL"),
     (MINIMAL + f"env:\n  A: {'x' * 4097}\n", 3, 6, "env-size", "4,097 bytes"),
