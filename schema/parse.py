@@ -146,7 +146,7 @@ def _requirements(reading: Reading) -> tuple[tuple[str, ...], str | None]:
         return (), None
     if isinstance(found, str):
         try:
-            return (), check_path(found, "requirement")
+            return (), check_path(found, "requirements")
         except Rejection as rejection:
             reading.reject(path, rejection)
             return (), None

@@ -11,7 +11,7 @@ from clowdy.schema.rejection import Rejection
 from clowdy.schema.source import SOURCE_LIMIT
 from clowdy.schema.text import printable, quoted
 
-_CODE = "requirement"
+_CODE = "requirements"
 _LONGEST_LINE = 1000
 _comment = re.compile(r"(^|[ \t]+)#.*$")
 _hash_option = re.compile(r"[ \t]+--hash[= ]")

@@ -64,9 +64,9 @@ def test_lines_of_a_file_come_with_their_numbers() -> None:
 def test_every_bad_line_of_a_file_is_placed() -> None:
     problems = requirement_problems("httpx\n  -e .   # here\nuvloop==1 \\\n???\n", "requirements.txt")
     assert [(p.file, p.line, p.column, p.code) for p in problems] == [
-        ("requirements.txt", 2, 3, "requirement"),
-        ("requirements.txt", 3, 1, "requirement"),
-        ("requirements.txt", 4, 1, "requirement"),
+        ("requirements.txt", 2, 3, "requirements"),
+        ("requirements.txt", 3, 1, "requirements"),
+        ("requirements.txt", 4, 1, "requirements"),
     ]
     assert (problems[0].source, problems[0].length) == ("  -e .   # here", 4)
     assert "backslash" in problems[1].message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from clowdy.schema.manifest import Auth, FunctionSpec, HandlerType
 from clowdy.schema.parse import parse_manifest
 from clowdy.schema.shape import load_schema, schema_text
 from clowdy.schema.units import parse_size
-from tests.schema.test_parse import MINIMAL, NOT_AVAILABLE, REFUSED
+from tests.schema.test_parse import MINIMAL, NOT_AVAILABLE
 
 ABSENT_BY_DEFAULT = {"name", "database", "type", "json"}
 
@@ -97,11 +96,3 @@ def test_the_reference_page_is_what_the_schema_says() -> None:
     from tools import make_docs
 
     assert make_docs.TARGET.read_text(encoding="utf-8") == make_docs.page()
-
-
-def test_every_code_is_in_the_reference_page() -> None:
-    from tools import make_docs
-
-    page = Path(make_docs.TARGET).read_text(encoding="utf-8")
-    for code in {row[3] for row in REFUSED} | {"not-available", "schedule", "network-database", "requirement"}:
-        assert f"| `{code}` |" in page
