@@ -21,8 +21,8 @@ from clowdy.schema.marks import Marks
 from clowdy.schema.parse import FILE as MANIFEST
 from clowdy.schema.parse import SMALLEST, Parsed, parse_manifest
 from clowdy.schema.problems import Problem
-from clowdy.schema.source import SIZE_LIMIT_BYTES
-from clowdy.schema.units import MEBIBYTE, format_size
+from clowdy.schema.source import SIZE_LIMIT_BYTES, excess
+from clowdy.schema.units import MEBIBYTE, format_excess
 
 _MISSPELLED = ("clowdy.yml", "Clowdy.yaml", "clowdy.YAML", ".clowdy.yaml", ".clowdy.yml")
 
@@ -129,8 +129,7 @@ def _content(tree: TreeView) -> bytes | Problem:
     if not _is_file(entry):
         return _whole("manifest", f"{MANIFEST} is a {entry.kind.value}", "make it an ordinary file")
     if entry.size > SIZE_LIMIT_BYTES:
-        size = format_size(entry.size)
-        return _whole("file-size", f"{MANIFEST} has {size}, it may have 256 KB", "make it smaller")
+        return _whole("file-size", excess(MANIFEST, entry.size), "make it smaller")
     return tree.read(entry, SIZE_LIMIT_BYTES)
 
 
@@ -159,7 +158,7 @@ def _memory(manifest: Manifest, marks: Marks, budget: int | None) -> list[Proble
     kept_warm = 0
     for name, function in manifest.functions.items():
         if function.memory_bytes > budget:
-            size, most = format_size(function.memory_bytes), format_size(budget)
+            size, most = format_excess(function.memory_bytes, budget)
             problems.append(
                 marks.problem(
                     ("functions", name, "memory"),
@@ -171,7 +170,7 @@ def _memory(manifest: Manifest, marks: Marks, budget: int | None) -> list[Proble
             continue
         before, kept_warm = kept_warm, kept_warm + function.min_warm * function.memory_bytes
         if before <= budget < kept_warm:
-            size, most = format_size(kept_warm), format_size(budget)
+            size, most = format_excess(kept_warm, budget)
             others = ", with those of the functions before it," if before else ""
             problems.append(
                 marks.problem(

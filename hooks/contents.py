@@ -14,7 +14,7 @@ from clowdy.schema.marks import Marks
 from clowdy.schema.problems import Problem
 from clowdy.schema.suggest import Suggester
 from clowdy.schema.text import printable
-from clowdy.schema.units import format_size
+from clowdy.schema.units import format_excess
 
 TREE_PROBLEM_CODES = {Kind.SYMLINK: "symlink", Kind.SUBMODULE: "submodule"}
 
@@ -134,7 +134,7 @@ class Contents:
             files = sum(self._totals[folder].files for folder in folders if folder in self._totals)
             size = sum(self._totals[folder].size for folder in folders if folder in self._totals)
             for too_much, amount, most in (
-                (size > code_bytes, format_size(size), format_size(code_bytes)),
+                (size > code_bytes, *format_excess(size, code_bytes)),
                 (files > code_files, f"{files:,} files", f"{code_files:,} files"),
             ):
                 if too_much:

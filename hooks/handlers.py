@@ -16,7 +16,7 @@ from clowdy.schema.problems import Problem
 from clowdy.schema.source import SOURCE_LIMIT
 from clowdy.schema.suggest import Suggester
 from clowdy.schema.text import printable, quoted
-from clowdy.schema.units import format_size
+from clowdy.schema.units import format_excess
 
 _LISTED = 8
 _PATHS = 2000
@@ -71,13 +71,14 @@ class Handlers:
         assert entry is not None
         self._functions[path].append(function)
         if entry.size > FILE_BYTES:
+            size, most = format_excess(entry.size, FILE_BYTES)
             self.found.append(
                 Problem(
                     printable(path),
                     1,
                     1,
                     "file-size",
-                    f"a handler's file has {format_size(entry.size)}, it may have {format_size(FILE_BYTES)}",
+                    f"a handler's file has {size}, it may have {most}",
                     "move what is large to another file",
                 )
             )

@@ -7,7 +7,7 @@ import re
 
 from clowdy.schema.problems import Problem
 from clowdy.schema.text import printable
-from clowdy.schema.units import KIBIBYTE
+from clowdy.schema.units import KIBIBYTE, format_excess
 
 SIZE_LIMIT_BYTES = 256 * KIBIBYTE
 SOURCE_LIMIT = 500
@@ -75,12 +75,17 @@ class Source:
         return Problem(self.file, 1, 1, code, printable(message, _MESSAGE_LIMIT), printable(hint, _MESSAGE_LIMIT))
 
 
+def excess(file: str, size_bytes: int) -> str:
+    """What is said of a file that is too large to be read."""
+    size, most = format_excess(size_bytes, SIZE_LIMIT_BYTES)
+    return f"{file} has {size}, it may have {most}"
+
+
 def read_source(content: bytes, file: str) -> tuple[Source, tuple[Problem, ...]]:
     """`content` as text, and why it cannot be read as such. With problems the text may be cut or have replacements."""
     if len(content) > SIZE_LIMIT_BYTES:
         source = Source(file, "")
-        found = f"{file} has {len(content):,} bytes, it may have {SIZE_LIMIT_BYTES:,} (256 KB)"
-        return source, (source.whole("file-size", found, "make it smaller"),)
+        return source, (source.whole("file-size", excess(file, len(content)), "make it smaller"),)
     encoding = _foreign_encoding(content)
     if encoding is not None:
         source = Source(file, "")

@@ -17,6 +17,7 @@ LARGEST_MEMORY_BYTES = 4 * GIBIBYTE
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([KMG])I?B", re.ASCII | re.IGNORECASE)
 _SCALES = {"K": KIBIBYTE, "M": MEBIBYTE, "G": GIBIBYTE}
+_SHOWN = (("bytes", 1), ("KB", KIBIBYTE), ("MB", MEBIBYTE), ("GB", GIBIBYTE))
 
 
 def parse_duration(text: str) -> float:
@@ -38,10 +39,16 @@ def parse_size(text: str) -> int:
 
 def format_size(size_bytes: int) -> str:
     """`256 MB`, `1.5 GB`, `900 bytes`: the largest unit that leaves a number of 1 or more."""
-    for unit, scale in (("GB", GIBIBYTE), ("MB", MEBIBYTE), ("KB", KIBIBYTE)):
-        if size_bytes >= scale:
-            return f"{round(size_bytes / scale, 1):g} {unit}"
-    return f"{size_bytes} bytes"
+    unit, scale = next((shown for shown in _SHOWN if round(size_bytes / shown[1], 1) < 1024), _SHOWN[-1])
+    return f"{round(size_bytes / scale, 1):g} {unit}"
+
+
+def format_excess(size_bytes: int, limit_bytes: int) -> tuple[str, str]:
+    """A size and the limit that it is above, as `has …, it may have …` says them: never with the same figures."""
+    size, limit = format_size(size_bytes), format_size(limit_bytes)
+    if size != limit:
+        return size, limit
+    return f"{size_bytes:,} bytes", f"{limit_bytes:,} ({limit})"
 
 
 def is_timeout(text: str) -> bool:

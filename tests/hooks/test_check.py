@@ -54,12 +54,17 @@ async def test_an_empty_manifest_is_a_problem_at_its_first_line(judge_files: Any
     assert judgement.problems[0].message == "clowdy.yaml is empty"
 
 
-async def test_a_manifest_over_its_limit_is_not_read(judge_files: Any) -> None:
-    judgement = await judge_files({"clowdy.yaml": b"#" * (300 * 1024)})
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (300 * 1024, "clowdy.yaml has 300 KB, it may have 256 KB"),
+        (256 * 1024 + 1, "clowdy.yaml has 262,145 bytes, it may have 262,144 (256 KB)"),
+    ],
+)
+async def test_a_manifest_over_its_limit_is_not_read(judge_files: Any, size: int, said: str) -> None:
+    judgement = await judge_files({"clowdy.yaml": b"#" * size})
 
-    assert first_lines(judgement.problems) == [
-        "clowdy.yaml:1:1: error[file-size] clowdy.yaml has 300 KB, it may have 256 KB: make it smaller"
-    ]
+    assert first_lines(judgement.problems) == [f"clowdy.yaml:1:1: error[file-size] {said}: make it smaller"]
 
 
 async def test_every_problem_is_reported_at_once_those_of_the_manifest_first(judge_files: Any) -> None:
@@ -271,16 +276,17 @@ async def test_an_ignore_file_that_cannot_be_taken_is_refused(judge_files: Any, 
     assert said in first_lines(judgement.problems)
 
 
-async def test_a_handlers_file_over_a_megabyte_is_refused_at_its_path(judge_files: Any) -> None:
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(MEGABYTE // 2, "1.5 MB, it may have 1 MB"), (1, "1,048,577 bytes, it may have 1,048,576 (1 MB)")],
+)
+async def test_a_handlers_file_over_a_megabyte_is_refused_at_its_path(judge_files: Any, more: int, said: str) -> None:
     judgement = await judge_files(
-        {"clowdy.yaml": "functions: {hello: {}}\n", "functions/hello.py": b"#" * (FILE_BYTES + MEGABYTE // 2)}
+        {"clowdy.yaml": "functions: {hello: {}}\n", "functions/hello.py": b"#" * (FILE_BYTES + more)}
     )
 
     assert [problem_text(problem) for problem in judgement.problems] == [
-        [
-            "functions/hello.py:1:1: error[file-size] a handler's file has 1.5 MB, it may have 1 MB: "
-            "move what is large to another file"
-        ]
+        [f"functions/hello.py:1:1: error[file-size] a handler's file has {said}: move what is large to another file"]
     ]
 
 
@@ -303,6 +309,23 @@ async def test_code_over_its_limits_is_refused_once_for_all_functions_that_share
     assert first_lines(judgement.problems) == [
         f"clowdy.yaml:1:1: error[code-size] the code of a and 1 more has 2 MB, a function may have 1 MB: {how}",
         f"clowdy.yaml:1:1: error[code-size] the code of a and 1 more has 3 files, a function may have 2 files: {how}",
+    ]
+
+
+async def test_what_is_barely_too_large_is_told_to_the_byte(judge_files: Any) -> None:
+    judgement = await judge_files(
+        {
+            "clowdy.yaml": "functions: {a: {handler: a.py:handler, memory: 1GB}}\n",
+            "a.py": HANDLER,
+            "b": b"#" * MEGABYTE,
+        },
+        settings=Settings(code_bytes=MEGABYTE, memory_budget_bytes=1024 * MEGABYTE - 1),
+    )
+
+    size = MEGABYTE + len(HANDLER)
+    assert [problem.message for problem in judgement.problems] == [
+        f"the code of a has {size:,} bytes, a function may have 1,048,576 (1 MB)",
+        "a has 1,073,741,824 bytes of memory, all functions of this server together have 1,073,741,823 (1 GB)",
     ]
 
 

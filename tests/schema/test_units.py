@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clowdy.schema.units import format_size, is_memory, is_timeout, parse_duration, parse_size
+from clowdy.schema.units import format_excess, format_size, is_memory, is_timeout, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,25 @@ def test_ranges_include_their_ends() -> None:
 
 
 def test_sizes_are_shown_in_the_largest_unit_that_fits() -> None:
-    assert [format_size(size) for size in (900, 1536, 50 * 1024**2, 3 * 2**29)] == [
+    assert [format_size(size) for size in (900, 1536, 50 * 1024**2, 2**30 - 1, 3 * 2**29, 2**41)] == [
         "900 bytes",
         "1.5 KB",
         "50 MB",
+        "1 GB",
         "1.5 GB",
+        "2048 GB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "said"),
+    [
+        (300 * 1024, 256 * 1024, ("300 KB", "256 KB")),
+        (256 * 1024 + 1, 256 * 1024, ("262,145 bytes", "262,144 (256 KB)")),
+        (1024**2 + 1, 1024**2, ("1,048,577 bytes", "1,048,576 (1 MB)")),
+        (1_300_000_000, 1_299_999_999, ("1,300,000,000 bytes", "1,299,999,999 (1.2 GB)")),
+        (901, 900, ("901 bytes", "900 bytes")),
+    ],
+)
+def test_a_size_never_looks_like_the_limit_that_it_is_above(size: int, limit: int, said: tuple[str, str]) -> None:
+    assert format_excess(size, limit) == said
