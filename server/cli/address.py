@@ -60,6 +60,14 @@ def project_address(url: str) -> ProjectAddress | None:
     return ProjectAddress(_server(parts, prefix), project, password)
 
 
+def renamed(url: str, project: str) -> str | None:
+    """`url`, which may have user and password in it, with another project; None when it is not a project's."""
+    if project_address(url) is None:
+        return None
+    base, marker, _ = url.rpartition("/git/")
+    return f"{base}{marker}{project}.git"
+
+
 def without_password(url: str) -> str:
     """`url` fit to be shown: what stands before an `@` is left out."""
     scheme, marker, rest = url.partition("://")

@@ -79,9 +79,10 @@ def rename(new_name: str, project: str | None, remote: str | None, as_json: bool
         answer = client.put(path, {"slug": new_name})
     name = answer.get("slug") or answer.get("name") or new_name
     if target.remote is not None:
-        url = address.ProjectAddress(target.server, name).git_url
-        workspace.git("remote", "set-url", "--", target.remote, url)
-        note(f"the git remote {target.remote} now is {url}")
+        renamed = address.renamed(workspace.remote_url(target.remote) or "", name)
+        if renamed is not None:
+            workspace.git("remote", "set-url", "--", target.remote, renamed)
+            note(f"the git remote {target.remote} now is {address.without_password(renamed)}")
     if as_json:
         say_json(answer)
     else:

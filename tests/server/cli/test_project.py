@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.cli.conftest import Terminal
+from tests.server.cli.conftest import TOKEN, Terminal
 from tests.server.cli.small_server import SmallServer
 
 SHOP = {
@@ -57,6 +57,19 @@ def test_a_rename_takes_the_remote_with_it(signed_in: Terminal, server: SmallSer
     assert result.out == "shop is now store.\n"
     assert server.last("PUT /api/projects/shop").content == {"slug": "store"}
     assert signed_in.git("remote", "get-url", "clowdy", folder=linked) == f"{server.url}/git/store.git\n"
+
+
+def test_a_rename_keeps_the_token_that_a_remote_has_in_itself(
+    signed_in: Terminal, server: SmallServer, linked: Path
+) -> None:
+    host = server.url.removeprefix("http://")
+    signed_in.git("remote", "set-url", "clowdy", f"http://x:{TOKEN}@{host}/git/shop.git", folder=linked)
+    server.on("PUT /api/projects/shop", SHOP | {"slug": "store"})
+    result = signed_in.run("project", "rename", "store", folder=linked)
+
+    assert result.code == 0, result.err
+    assert signed_in.git("remote", "get-url", "clowdy", folder=linked) == f"http://x:{TOKEN}@{host}/git/store.git\n"
+    assert TOKEN not in result.out + result.err
 
 
 def test_a_rename_of_another_project_leaves_the_remote(signed_in: Terminal, server: SmallServer, linked: Path) -> None:
