@@ -27,6 +27,9 @@ _REFUSED = (
 )
 # fmt: on
 
+# What a libseccomp may be too old to know by name. New calls have one number on every architecture.
+_NUMBERS = {"statmount": 457, "listmount": 458, "open_tree_attr": 467}
+
 _NEW_NAMESPACES = (
     0x00000080,  # time
     0x00020000,  # mount
@@ -74,10 +77,11 @@ def _add(pyseccomp: Any, rules: Any, action: Any, name: str, *arguments: Any) ->
     try:
         rules.add_rule(action, name, *arguments)
     except (ValueError, RuntimeError, OSError):
-        # Not a system call of this architecture, or newer than this libseccomp: then not one of this kernel's, either,
-        # or one that needs a namespace or capability that is refused in any case.
+        # Not a system call of this architecture, or newer than this libseccomp.
         if arguments:
             raise
+        if name in _NUMBERS:
+            rules.add_rule(action, _NUMBERS[name])
 
 
 def filter_file(content: bytes) -> int:

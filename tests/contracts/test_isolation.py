@@ -291,7 +291,8 @@ async def test_dangerous_system_calls_are_refused(world: World, needs: Needs) ->
             libc = ctypes.CDLL(None, use_errno=True)
             numbers = {"io_uring_setup": 425, "bpf": 321, "userfaultfd": 323, "perf_event_open": 298, "keyctl": 250,
                        "ptrace": 101, "unshare": 272, "mount": 165, "setns": 308, "clone3": 435, "add_key": 248,
-                       "process_vm_readv": 310, "open_by_handle_at": 304, "pivot_root": 155, "kexec_load": 246}
+                       "process_vm_readv": 310, "open_by_handle_at": 304, "pivot_root": 155, "kexec_load": 246,
+                       "statmount": 457, "listmount": 458, "open_tree_attr": 467}
             seen = {}
             for name, number in numbers.items():
                 ctypes.set_errno(0)
