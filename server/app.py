@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from clowdy.runtimes.pool import Pool
 from clowdy.schema.manifest import CheckSpec
@@ -153,6 +154,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
                 hosts,
                 is_own_token=authorizer.is_own_token,
                 may_read_logs=authorizer.may_read_logs,
+                redact=secrets.redact,
                 proxies=Proxies(config.trust_proxy),
                 body_limit=config.body_limit_bytes,
             )
@@ -162,7 +164,9 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         checking = make_gateway(lambda calls: None)
 
         async def run_check(serving: Serving, wanted: CheckSpec) -> str | None:
-            return await check(checking, _table(serving, candidate=True), wanted)
+            return await check(
+                checking, _table(serving, candidate=True), wanted, partial(secrets.redact, serving.project.id)
+            )
 
         context = Context(
             config=config,

@@ -51,6 +51,8 @@ class NotAllowed(ClowdyError):
 class NotAuthenticated(ClowdyError):
     """Missing auth token"""
 
+    retry_after_seconds: int | None = None
+
 
 class Conflict(ClowdyError):
     """It changed meanwhile"""

@@ -98,7 +98,8 @@ async def listen(parts: Parts, bound: socket.socket) -> AsyncIterator[Listening]
 
 def _direct(parts: Parts) -> Direct:
     async def identify(authorization: str | None, address: str | None) -> Sees:
-        principal = await parts.authorizer.identify(authorization, address=address)
+        # Bearer alone: Basic is sent by a browser that has seen the pages, whoever made it send the request.
+        principal = await parts.authorizer.identify(authorization, address=address, basic=False)
         return lambda project_id: parts.authorizer.sees(principal, project_id)
 
     return Direct(parts.gateway, identify)
@@ -117,6 +118,9 @@ def _git(parts: Parts) -> GitEndpoint:
             project = await releases.projects.find(name)
         except NotFound:
             if service is Service.FETCH:
+                raise
+            if principal.project_id is not None:
+                # Not told from somebody else's project.
                 raise
             authorizer.authorize(principal, Right.CREATE)
             releases.projects.check_name(name)

@@ -52,6 +52,8 @@ class Authorizer:
     def __init__(self, tokens: Tokens, clock: Callable[[], float] = time.monotonic) -> None:
         self._tokens = tokens
         self._failures = Failures(clock)
+        # What came to functions and is no token of ours, but may be a try at a preset one.
+        self._guesses = Failures(clock)
 
     async def identify(self, authorization: str | None, *, address: str | None = None, basic: bool = True) -> Principal:
         """Who is calling; raises NotAuthenticated, whose text does not tell unknown tokens from wrong ones.
@@ -105,13 +107,15 @@ class Authorizer:
     def may_read_logs(self, authorization: str | None, project_id: str, address: str | None = None) -> bool:
         """Whether this header's token may read the project's logs; judged at once, by what is in memory."""
         text = token_of(authorization, basic=True)
-        if text is None or not self._tokens.is_own(text) or self._failures.exhausted(address):
+        if text is None:
             return False
         principal = self._tokens.match(text)
         if principal is None:
-            self._failures.add(address)
+            # Most are an application's own tokens, which say nothing against an address.
+            (self._failures if self._tokens.is_own(text) else self._guesses).add(address)
             return False
-        return self.sees(principal, project_id)
+        exhausted = self._failures.exhausted(address) or self._guesses.exhausted(address)
+        return self.sees(principal, project_id) and not (exhausted and principal.token_id == PRESET_ID)
 
 
 def token_of(authorization: str | None, *, basic: bool) -> str | None:

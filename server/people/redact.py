@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 MASK = "********"
 # Shorter values are words like "true" or "80", which would be masked all over innocent text.
@@ -24,7 +24,7 @@ class SecretText(str):
 
 
 class Redactor:
-    """Masks values of at least `SHORTEST` characters, and what base64, JSON and URLs make of them, line by line."""
+    """Masks values of at least `SHORTEST` characters, line by line, also as `repr`, base64, JSON and URLs have them."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         forms = {form for value in values for form in _forms(value)}
@@ -60,7 +60,10 @@ def _forms(value: str) -> Iterator[str]:
         yield from (line for line in map(str.strip, lines) if len(line) >= SHORTEST_PART)
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield repr(value)[1:-1]
+    yield quote(value)
     yield quote(value, safe="")
+    yield quote_plus(value)
     yield from _base64_forms(value.encode("utf-8", "surrogateescape"))
 
 

@@ -98,17 +98,19 @@ def _judge(
         return [_problem(candidate, name, "not-available", f"{name} {unbuilt}: not available in this version")]
     text = context.redact(candidate.applications[name].project_id, result.text)
     voice.output(name, text)
-    return [_problem(candidate, name, "start-failed", f"{name} does not start: {_reason(candidate, function, result)}")]
+    reason = _reason(candidate, function, result, text)
+    return [_problem(candidate, name, "start-failed", f"{name} does not start: {reason}")]
 
 
-def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed) -> str:
+def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed, text: str) -> str:
+    """Why a function does not start, in one line of `text`, which has no secrets in it any more."""
     if failed.reason is StartReason.MISSING_MODULE and failed.module:
         paths = [entry.path for entry in candidate.tree.walk(".")]
-        elsewhere = outside_source(paths, function.sources, failed.module, failed.text)
+        elsewhere = outside_source(paths, function.sources, failed.module, text)
         if elsewhere:
             return f"{elsewhere} is outside source: {', '.join(function.sources)}"
         return f"there is no module {failed.module}"
-    lines = [line for line in failed.text.strip().splitlines() if line.strip()]
+    lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else failed.reason.value
 
 

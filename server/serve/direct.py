@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -63,6 +64,9 @@ class Direct:
         try:
             sees = await self._who(request)
         except NotAuthenticated as error:
+            if error.retry_after_seconds is not None:
+                later = {"Retry-After": str(error.retry_after_seconds)}
+                return _error(429, "busy", error.message, new_call_id(), later)
             challenge = {"WWW-Authenticate": 'Bearer realm="clowdy"'}
             return _error(401, "unauthorized", error.message, new_call_id(), challenge)
         project = self._gateway.live.project(request.match_info["project"])
@@ -81,6 +85,9 @@ class Direct:
     async def _invoke(self, request: web.Request, project: ProjectTable, target: Target) -> web.StreamResponse:
         gateway = self._gateway
         request_id = new_call_id()
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            compressed = Refusal(415, "bad_request", "The request body must not be compressed")
+            return self._refuse(request, project, request_id, compressed)
         try:
             event = _event_in(await read_body(request, gateway.body_limit, gateway.body_seconds))
         except (TooLarge, BodyStalled, BodyBroken) as error:
@@ -122,15 +129,15 @@ class Direct:
             body = b'{"success":true,"output":%b,%b' % (output, orjson.dumps(rest)[1:])
         else:
             refusal = failure_of(exchange)
-            shown = self._gateway.is_author(request, exchange.project, refusal)
-            error = refusal.error.encode("utf-8", "replace").decode() if shown else refusal.detail
+            text = self._gateway.for_author(request, exchange.project, refusal)
+            error = refusal.detail if text is None else text.encode("utf-8", "replace").decode()
             body = orjson.dumps({"success": False, "error": error, "code": refusal.code, **rest})
         return web.Response(body=body, headers=_headers(exchange.project, exchange.request_id))
 
     def _refuse(
         self, request: web.Request, project: ProjectTable, request_id: str, refusal: Refusal
     ) -> web.StreamResponse:
-        error = refusal.error if self._gateway.is_author(request, project, refusal) else None
+        error = self._gateway.for_author(request, project, refusal)
         headers = {**_headers(project, request_id), **dict(refusal.headers)}
         response = _error(refusal.status, refusal.code, refusal.detail, request_id, headers, error)
         if refusal.status in {400, 408, 413}:
@@ -181,7 +188,9 @@ def _event_in(body: bytes) -> bytes:
 
 def _parse(body: bytes) -> Any:
     if _LONG_NUMBER.search(body) is None:
-        return orjson.loads(body)
+        with contextlib.suppress(ValueError):
+            return orjson.loads(body)
+    # orjson knows neither lone surrogates nor deep nesting.
     return json.loads(body, parse_constant=_no_constant)
 
 

@@ -75,7 +75,6 @@ class FastConnection(Connection):
             or message.should_close
             or message.upgrade
             or message.chunked
-            or message.compression
         ):
             return False
         headers = message.headers

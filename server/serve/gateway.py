@@ -16,6 +16,7 @@ from clowdy.server.serve.answers import JSON, AnswerHead, Header, confine, error
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.exchange import Exchange, Leasing, Ledger
 from clowdy.server.serve.hosts import Hosts, Proxies
+from clowdy.server.serve.records import Redact
 from clowdy.server.serve.requests import (
     IDLE_SECONDS,
     BodyBroken,
@@ -112,6 +113,7 @@ class Gateway:
         *,
         is_own_token: IsOwnToken,
         may_read_logs: MayReadLogs,
+        redact: Redact,
         proxies: Proxies | None = None,
         body_limit: int = 6 * 1024 * 1024,
         body_seconds: float = IDLE_SECONDS,
@@ -126,6 +128,7 @@ class Gateway:
         self._ways: dict[tuple[str, str, str], Way] = {}
         self._hosts = hosts
         self._is_own_token = is_own_token
+        self._redact = redact
 
     # What is live.
 
@@ -267,21 +270,13 @@ class Gateway:
             if routed.status == 204:
                 routed = routed._replace(headers=(*routed.headers, *_preflight(mount.project.cors, request, routed)))
             return self.refuse(request, mount, request_id, routed)
-        exchange = self.exchange(mount, routed, request_id, request.method, place, self._sane_headers(request))
+        exchange = self.exchange(mount, routed, request_id, request.method, place, self.headers_for(request.headers))
         try:
             exchange.body = await read_body(request, self.body_limit, self.body_seconds)
         except (TooLarge, BodyStalled, BodyBroken) as error:
             return self.refuse(request, mount, request_id, self.refusal_of(error))
         refused = await self.begin(exchange)
         return exchange if refused is None else self.refuse(request, mount, request_id, refused)
-
-    def _sane_headers(self, request: web.BaseRequest) -> dict[str, str]:
-        headers = self.headers_for(request.headers)
-        if request.headers.get("Content-Encoding", "").lower() in {"gzip", "deflate", "br", "zstd"}:
-            # aiohttp has inflated the body by now.
-            headers.pop("content-encoding", None)
-            headers.pop("content-length", None)
-        return headers
 
     async def begin(self, exchange: Exchange) -> Refusal | None:
         """Gives the call to an instance, waiting for one if need be; or says why there is none, and records that."""
@@ -335,8 +330,7 @@ class Gateway:
                 headers += _cors(mount.project.cors, request.headers.get("Origin"))
         body = b""
         if refusal.detail:
-            author = mount is not None and self.is_author(request, mount.project, refusal)
-            error = refusal.error if author else None
+            error = None if mount is None else self.for_author(request, mount.project, refusal)
             body = error_body(refusal.detail, refusal.code, request_id, error)
             headers += JSON
         response = send_whole(request, None, headers, refusal.status, body)
@@ -344,13 +338,15 @@ class Gateway:
             response.force_close()
         return response
 
-    def is_author(self, request: web.BaseRequest, project: ProjectTable, refusal: Refusal) -> bool:
-        """Whether there is more to say of what went wrong, and the caller may see it."""
+    def for_author(self, request: web.BaseRequest, project: ProjectTable, refusal: Refusal) -> str | None:
+        """What else there is to say of what went wrong, as the log has it; None where the caller may not see it."""
         if not refusal.error:
-            return False
+            return None
         client: Client = request.protocol  # type: ignore[assignment]
         address = self.proxies.client(client.peer, request.headers)
-        return self.may_read_logs(request.headers.get("Authorization"), project.project_id, address)
+        if not self.may_read_logs(request.headers.get("Authorization"), project.project_id, address):
+            return None
+        return self._redact(project.project_id, refusal.error)
 
     def refusal_of(self, error: Exception) -> Refusal:
         """What a caller is told of a request that no function was asked about."""

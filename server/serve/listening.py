@@ -34,6 +34,8 @@ class FastServer(web.Server):
     ) -> None:
         options.setdefault("keepalive_timeout", IDLE_SECONDS)
         options.setdefault("access_log", None)
+        # A function gets the bytes that its caller sent, which a signature may be made of.
+        options.setdefault("auto_decompress", False)
         super().__init__(self._dispatch, request_factory=pages.request_factory, **options)
         self._gateway = gateway
         self._pages = pages.request_handler

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -107,21 +108,23 @@ def _without_session(cookies: str) -> str:
 
 def _carries_token(value: str, is_own_token: IsOwnToken) -> bool:
     """Whether a header's value has a token of this server in it, in whatever scheme, or as part of Basic."""
-    if is_own_token(value):
-        return True
-    for part in _BETWEEN_TOKENS.split(value):
-        if part and is_own_token(part):
-            return True
-    scheme, _, encoded = value.strip().partition(" ")
-    if scheme.lower() != "basic":
-        return False
-    try:
+    scheme, _, rest = value.strip().partition(" ")
+    rest = rest.strip()
+    # Whole before in parts: a preset token may have any characters, those between parts as well.
+    texts = {value.strip(), rest, *_BETWEEN_TOKENS.split(value)}
+    if scheme.lower() == "basic":
         # Without validation, since a decoder further on may be as lenient.
-        decoded = base64.b64decode(encoded.strip() + "==").decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return False
-    user, _, password = decoded.partition(":")
-    return is_own_token(password) or is_own_token(user)
+        with contextlib.suppress(binascii.Error, ValueError):
+            decoded = base64.b64decode(rest + "==").decode("utf-8", "surrogateescape")
+            user, _, password = decoded.partition(":")
+            texts |= {decoded, user, password}
+    return any(is_own_token(form) for text in texts if text for form in _spellings(text))
+
+
+def _spellings(text: str) -> tuple[str, ...]:
+    """`text` as it was decoded, and as it reads where its bytes were Latin-1."""
+    latin = _latin(text)
+    return (text,) if latin == text else (text, latin)
 
 
 def dump_head(head: Mapping[str, Any]) -> bytes:

@@ -64,6 +64,8 @@ class Asked:
 
     async def body(self) -> Body:
         """The JSON object that was sent; an empty body is an empty object."""
+        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise web.HTTPUnsupportedMediaType(text="the body must not be compressed")
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 content = await self.request.read()

@@ -7,6 +7,7 @@ are plain text, which git shows to its user.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from clowdy.server.web.middleware import REQUEST_ID, set_headers, status_of
 
 PROJECT_NOT_FOUND = "Project not found"
 BODY_STALLS_SECONDS = 30.0
+INFLATED_BYTES = 64 * 1024
+"""How much of a compressed body is inflated at a time."""
 
 _PROTOCOL = re.compile(r"version=[012]")
 _NEVER_KEPT = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache"}
@@ -139,9 +142,11 @@ class GitEndpoint:
                     headers["Retry-After"] = "10"
                 return _text(status, error.message, headers)
             except (ConnectionError, TimeoutError):
-                if request.transport is not None:
+                if request.writer.output_size > 0 and request.transport is not None:
                     request.transport.abort()
-                return _text(408, "the request was not sent to its end")
+                response = _text(408, "the request was not sent to its end")
+                response.force_close()
+                return response
 
         return told
 
@@ -192,10 +197,19 @@ def _body(request: web.Request) -> Body:
 
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    zipped = request.headers.get("Content-Encoding", "identity").lower() != "identity"
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16) if zipped else None
     try:
         async for piece in request.content.iter_any():
-            yield piece
-    except (ClientError, HttpProcessingError, web.RequestPayloadError) as error:
+            if inflater is None:
+                yield piece
+                continue
+            while piece and (inflated := inflater.decompress(piece, INFLATED_BYTES)):
+                yield inflated
+                piece = inflater.unconsumed_tail
+        if inflater is not None and not inflater.eof:
+            raise ConnectionError("the request was cut: it is not gzip to its end")
+    except (zlib.error, ClientError, HttpProcessingError, web.RequestPayloadError) as error:
         raise ConnectionError(f"the request was cut: {error}") from None
 
 

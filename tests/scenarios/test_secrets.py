@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.harness import Client, Server
 
 VALUE = "sk_live_0123456789abcdef"
@@ -60,3 +62,45 @@ def test_one_that_the_live_release_declares_needs_force_to_go(server: Server, cl
     assert server.api("DELETE", f"/api/projects/{name}/secrets/STRIPE_KEY?force=1").status_code == 200
     answer = server.call(name)
     assert (answer.status_code, answer.json()["code"]) == (503, "start_failed")
+
+
+LEAKS = """import os
+
+
+def handler(event):
+    return {"statusCode": 500, "body": os.environ["STRIPE_KEY"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("manifest", "code"),
+    [
+        (MANIFEST, 'import os\nraise RuntimeError(os.environ["STRIPE_KEY"])\ndef handler(event): pass\n'),
+        (f"{MANIFEST}checks: [{{request: GET /, status: 200}}]\n", LEAKS),
+    ],
+)
+def test_the_reason_of_a_refusal_does_not_show_a_value(
+    server: Server, client: Client, name: str, manifest: str, code: str
+) -> None:
+    server.api("PUT", f"/api/projects/{name}/secrets/STRIPE_KEY", json={"value": VALUE})
+    client.commit({"clowdy.yaml": manifest, "functions/pay.py": code})
+    output = client.push(fails=True)
+    assert "[remote rejected] main -> main (clowdy.yaml:" in output
+    assert "********)" in output
+    assert VALUE not in output
+    assert VALUE not in server.api("GET", f"/api/projects/{name}/pushes?all=1").text
+    found = [path for path in server.data.rglob("clowdy.db*") if VALUE.encode() in path.read_bytes()]
+    assert not found
+
+
+def test_a_value_is_changed_by_those_who_may_change_the_project(server: Server, client: Client, name: str) -> None:
+    client.hello()
+    client.push()
+    made = server.api("POST", "/api/tokens", json={"name": f"ci-{name}", "scope": "deploy", "project": name}).json()
+    path = f"/api/projects/{name}/secrets/STRIPE_KEY"
+    for answer in (
+        server.api("PUT", path, token=made["token"], json={"value": VALUE}),
+        server.api("DELETE", path, token=made["token"]),
+    ):
+        assert answer.status_code == 403
+        assert "to change secrets or the project itself takes scope admin" in answer.json()["detail"]

@@ -22,7 +22,7 @@ async def every(asked: Asked) -> object:
     )
 
 
-@table.put("/api/projects/{project}/secrets/{name}", Right.DEPLOY)
+@table.put("/api/projects/{project}/secrets/{name}", Right.ADMIN)
 async def put(asked: Asked) -> object:
     """Sets a value. Functions that have the old one go on with the new one at once."""
     project_id, name = _place(asked), asked.segment("name")
@@ -31,7 +31,7 @@ async def put(asked: Asked) -> object:
     return {"name": name, "replaced": await _tell(asked, name)}
 
 
-@table.delete("/api/projects/{project}/secrets/{name}", Right.DEPLOY)
+@table.delete("/api/projects/{project}/secrets/{name}", Right.ADMIN)
 async def remove(asked: Asked) -> object:
     """Forgets a value; one that the live release declares only with `?force=1`."""
     project_id, name = _place(asked), asked.segment("name")

@@ -66,7 +66,7 @@ class Remote:
         )
         application = web.Application(middlewares=[translate])
         application.add_routes(endpoint.routes())
-        self.runner = web.AppRunner(application, shutdown_timeout=1)
+        self.runner = web.AppRunner(application, shutdown_timeout=1, auto_decompress=False)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()

@@ -224,3 +224,19 @@ async def test_a_child_ends_with_the_server(settings: GitSettings) -> None:
     finally:
         asyncio.get_running_loop().remove_reader(watched)
         os.close(watched)
+
+
+async def test_a_client_that_stops_in_the_middle_of_its_pack_is_told(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clowdy.server.web.git.BODY_STALLS_SECONDS", 0.2)
+    _, body = a_push()
+    reader, writer = await asyncio.open_connection("127.0.0.1", remote.port)
+    head = f"POST /git/shop.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: {CREDENTIALS}\r\n"
+    head += f"Content-Type: application/x-git-receive-pack-request\r\nContent-Length: {len(body) + 100}\r\n\r\n"
+    writer.write(head.encode() + body[:-20])
+    async with asyncio.timeout(10):
+        answer = await reader.readuntil(b"to its end")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"the request was not sent to its end" in answer
+    writer.close()

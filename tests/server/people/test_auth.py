@@ -207,3 +207,15 @@ async def test_a_token_of_somebody_else_is_not_ours(world: World) -> None:
     assert not world.authorizer.is_own_token("eyJhbGciOiJSUzI1NiJ9.e30.x")
     assert world.authorizer.is_own_token(PRESET)
     assert world.authorizer.is_own_token("clowdy_anything")
+
+
+async def test_the_gateway_is_no_place_to_try_preset_tokens_at_either(world: World) -> None:
+    _, mine = await world.tokens.create("mine", Scope.READ, SHOP)
+    for number in range(ATTEMPTS):
+        assert not world.authorizer.may_read_logs(f"Bearer guess {number}", SHOP, "192.0.2.1")
+
+    assert not world.authorizer.may_read_logs(f"Bearer {PRESET}", SHOP, "192.0.2.1")
+    assert world.authorizer.may_read_logs(f"Bearer {PRESET}", SHOP, "192.0.2.2")
+    # Nobody finds a random one by trying; and an application's own tokens are no reason to shut an address out.
+    assert world.authorizer.may_read_logs(f"Bearer {mine}", SHOP, "192.0.2.1")
+    assert (await world.authorizer.identify(f"Bearer {PRESET}", address="192.0.2.1")).name == "admin"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -32,7 +32,14 @@ def test_a_value_is_masked_as_json_and_in_urls() -> None:
     redactor = Redactor([VALUE])
 
     assert redactor.text(json.dumps({"key": VALUE})) == json.dumps({"key": MASK})
-    assert redactor.text("?key=" + quote(VALUE, safe="")) == f"?key={MASK}"
+    for encoded in (quote(VALUE), quote(VALUE, safe=""), quote_plus(VALUE)):
+        assert redactor.text(f"?key={encoded}") == f"?key={MASK}"
+
+
+def test_a_value_is_masked_as_python_shows_it() -> None:
+    value = "C:\\new\t'quoted'"
+
+    assert Redactor([value]).text(str({"key": value})) in (f"{{'key': '{MASK}'}}", f"{{'key': \"{MASK}\"}}")
 
 
 def test_a_value_of_many_lines_is_masked_line_by_line() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from clowdy.runtimes.api import StartFailed, StartReason
 from clowdy.server.releases.trial import outside_source
+from clowdy.server.store import pushes
 from tests.runtimes.memory_driver import Behaviour
 
 from .world import World, files
@@ -56,6 +57,17 @@ async def test_a_version_that_does_not_start_is_a_problem_at_its_name(
     assert verdict.reason == f"clowdy.yaml:2:3 {message}"
     assert "  hello | printed" in made.said
     assert list((await made.repository()).refs()) == ["refs/clowdy/project"]
+
+
+async def test_a_secret_in_the_reason_is_masked_wherever_the_reason_is_told_or_kept(made: World) -> None:
+    value = "s3cr3t-" + "x" * 300
+    object.__setattr__(made.context, "redact", lambda _, text: text.replace(value, "********"))
+    made.driver.behaviours["hello"] = failed(StartReason.EXCEPTION, f"Traceback\nValueError: {value}")
+    (verdict,) = await made.push({"refs/heads/main": await made.commit(files())})
+    assert verdict.reason == "clowdy.yaml:2:3 hello does not start: ValueError: ********"
+    async with made.context.store.reading() as connection:
+        (push,) = await pushes.every(connection, (await made.project()).id)
+    assert "s3cr3t" not in f"{push.reason} {push.output} {made.said}"
 
 
 async def test_where_nothing_can_run_the_pusher_is_told_why(made: World) -> None:

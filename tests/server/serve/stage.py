@@ -24,7 +24,9 @@ from clowdy.server.serve.routing import RouteTable
 from clowdy.server.serve.table import ProjectTable, Target
 
 ADMIN = "preset-admin-token"
+ODD_ADMIN = "Odd, = 'ä;\" token=="
 TOKEN = "clowdy_0123456789ab_secret"
+SECRET = "sk_live_4242424242"
 
 
 class NoCode:
@@ -215,7 +217,7 @@ def project_table(
 
 
 def is_own_token(text: str) -> bool:
-    return text.startswith("clowdy_") or text == ADMIN
+    return text.startswith("clowdy_") or text in (ADMIN, ODD_ADMIN)
 
 
 async def identify(authorization: str | None, address: str | None) -> Callable[[str], bool]:
@@ -359,6 +361,7 @@ async def stage(
         Hosts("localhost", "pages.localhost"),
         is_own_token=is_own_token,
         may_read_logs=lambda authorization, project_id, address: authorization == f"Bearer {TOKEN}",
+        redact=lambda project_id, text: text.replace(SECRET, "********"),
         proxies=Proxies(trust),
         body_limit=body_limit,
     )

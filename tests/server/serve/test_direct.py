@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -58,6 +59,7 @@ async def test_anybody_may_call_a_public_function_by_its_id(on: Stage) -> None:
         (b'{"input": [1, 2.5, "\xc3\xa9"]}', b'[1,2.5,"\xc3\xa9"]'),
         (b'{"input": 123456789012345678901234567890}', b"123456789012345678901234567890"),
         (b'{"input": ' + b"[" * 400 + b"]" * 400 + b"}", b"[" * 400 + b"]" * 400),
+        (b'{"input": "\\ud800"}', b'"\\ud800"'),
     ],
 )
 async def test_the_event_is_the_callers_json(on: Stage, body: bytes, event: bytes) -> None:
@@ -75,6 +77,13 @@ async def test_what_is_not_such_json_is_refused(on: Stage, body: bytes) -> None:
 
     assert reply.status == 422
     assert reply.json["request_id"] == reply["X-Request-Id"]
+    assert not on.pool.calls
+
+
+async def test_compressed_bodies_are_not_taken(on: Stage) -> None:
+    reply = await on.ask(ECHO, "POST", [("Content-Encoding", "gzip")], gzip.compress(b'{"input": 1}'))
+
+    assert (reply.status, reply.json["detail"]) == (415, "The request body must not be compressed")
     assert not on.pool.calls
 
 

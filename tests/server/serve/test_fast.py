@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -256,15 +257,18 @@ async def test_stopping_waits_for_a_call_that_then_fails(way: bool) -> None:
 
 @pytest.mark.parametrize("way", [True, False])
 async def test_stopping_cuts_a_call_when_its_time_is_over(way: bool) -> None:
-    async with stage(fast=way, shutdown_timeout=0.1) as on:
+    async with stage(fast=way, shutdown_timeout=0.5) as on:
         on.play("GET /x: silent")
         reader, writer = await on.connect()
         await asyncio.sleep(0.01)
         writer.write(GET)
         while not on.pool.calls:
             await asyncio.sleep(0.001)
+        began = time.monotonic()
         async with asyncio.timeout(2):
             await on.runner.cleanup()
+        # Once, and not again for the end of what was cut.
+        assert 0.4 < time.monotonic() - began < 0.95
         await asyncio.sleep(0.01)
         assert on.pool.calls[0].instance.cancelled == [1]
         assert not on.pool.leased

@@ -14,6 +14,8 @@ from clowdy.runtimes.pool import Busy, NoMemory
 from clowdy.server.serve.requests import read_body
 from tests.server.serve.stage import (
     ADMIN,
+    ODD_ADMIN,
+    SECRET,
     TOKEN,
     Function,
     Stage,
@@ -192,6 +194,12 @@ async def test_head_has_the_length_of_get_and_no_body(on: Stage) -> None:
         ([("Authorization", f'Token token="{TOKEN}"')], {}),
         ([("Authorization", "Basic " + base64.b64encode(f"ana:{TOKEN}".encode()).decode())], {}),
         ([("Authorization", "Basic " + base64.b64encode(f"ana:{ADMIN}".encode()).decode().rstrip("="))], {}),
+        ([("Authorization", f"Bearer {ODD_ADMIN}")], {}),
+        ([("Authorization", ODD_ADMIN)], {}),
+        ([("X-Api-Key", ODD_ADMIN)], {}),
+        ([("X-Api-Key", ODD_ADMIN.encode("latin-1").decode("utf-8", "surrogateescape"))], {}),
+        ([("Authorization", "Basic " + base64.b64encode(f"ana:{ODD_ADMIN}".encode()).decode())], {}),
+        ([("Authorization", "Basic " + base64.b64encode(f"ana:{ODD_ADMIN}".encode("latin-1")).decode())], {}),
         ([("Authorization", "Bearer theirs")], {"authorization": "Bearer theirs"}),
         ([("Authorization", "Basic !!")], {"authorization": "Basic !!"}),
         ([("X-Api-Key", TOKEN)], {}),
@@ -239,6 +247,17 @@ async def test_failures_are_told_to_strangers_without_what_is_inside(
     assert (record.code, record.http_status, record.log) == (code.value, status, b"printed\n")
     assert record.status == ("timeout" if code is FailureCode.TIMEOUT else "error")
     assert not on.pool.leased
+
+
+async def test_secrets_are_taken_out_of_what_a_failure_is_told_with(on: Stage) -> None:
+    def fails(told: Told) -> None:
+        told.sink.failed(FailureCode.FUNCTION_FAILED, f"ValueError: {SECRET}")
+
+    on.play("GET /a: fails", fails=fails)
+    bearer = [("Authorization", f"Bearer {TOKEN}")]
+
+    assert (await on.ask("/api/gateway/shop/a", headers=bearer)).json["error"] == "ValueError: ********"
+    assert (await on.ask("/api/invoke/fails0000000", "POST", bearer)).json["error"] == "ValueError: ********"
 
 
 async def test_the_connection_goes_on_after_a_failure(on: Stage) -> None:
@@ -383,21 +402,15 @@ async def test_a_client_that_expects_a_hundred_gets_it_after_its_size_was_judged
     writer.close()
 
 
-async def test_an_inflated_body_has_no_encoding_any_more(on: Stage) -> None:
-    reply = await on.ask(
-        "/api/gateway/shop/x", "POST", [("Content-Encoding", "gzip")], gzip.compress(b'{"a": 1}', mtime=0)
-    )
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
+async def test_a_compressed_body_reaches_the_function_as_it_was_sent(on: Stage, encoding: str) -> None:
+    body = gzip.compress(b'{"a": 1}', mtime=0)
+    reply = await on.ask("/api/gateway/shop/x", "POST", [("Content-Encoding", encoding)], body)
 
-    assert reply.json["body"] == '{"a": 1}'
-    assert "content-encoding" not in reply.json["headers"]
-    assert "content-length" not in reply.json["headers"]
-
-
-async def test_a_bomb_is_stopped_at_the_limit(on: Stage) -> None:
-    bomb = gzip.compress(b"\0" * 50_000_000)
-    reply = await on.ask("/api/gateway/shop/x", "POST", [("Content-Encoding", "gzip")], bomb)
-
-    assert reply.status == 413
+    assert reply.status == 200
+    assert on.pool.calls[0].call.body == body
+    headers = reply.json["headers"]
+    assert (headers["content-encoding"], headers["content-length"]) == (encoding, str(len(body)))
 
 
 async def test_a_body_that_stops_coming_ends_the_request(on: Stage) -> None:
@@ -423,15 +436,6 @@ async def test_a_body_that_drips_has_a_time_for_the_whole(on: Stage, monkeypatch
         assert (await read_reply(reader)).status == 408
     finally:
         dripping.cancel()
-
-
-async def test_a_body_that_breaks_its_encoding_is_a_bad_request(on: Stage) -> None:
-    reply = await on.raw(
-        b"POST /api/gateway/shop/x HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde"
-    )
-
-    assert reply.startswith(b"HTTP/1.1 400")
-    assert not on.pool.calls
 
 
 # CORS.
