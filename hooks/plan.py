@@ -43,10 +43,14 @@ class Since:
     how: str
     seconds_ago: float
     brings_back: tuple[str, ...] = ()
+    more: int = 0
 
     def __str__(self) -> str:
         text = f"live is at deploy/{self.release} since {self.who}'s {self.how} {ago(self.seconds_ago)}"
-        return f"{text}; this push also brings back: {', '.join(self.brings_back)}" if self.brings_back else text
+        if not self.brings_back:
+            return text
+        more = f" (+{self.more} more)" if self.more else ""
+        return f"{text}; this push also brings back: {', '.join(self.brings_back)}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,12 @@ def make_plan(
     *,
     lines: Mapping[str, LineCount] | None = None,
     since: Since | None = None,
+    restarts: bool = False,
 ) -> Plan:
     """What serving `candidate` in place of `live` changes.
 
     `lines` has the lines added to and removed from each function's code, as far as they were counted. A candidate
-    with a release of its own is gone back (or forward) to.
+    with a release of its own is gone back (or forward) to. With `restarts` what does not change starts again, too.
     """
     before = live.manifest if live is not None else Manifest({})
     after = candidate.manifest
@@ -152,7 +157,7 @@ def make_plan(
     rows = [row for row in changes if row.sign != "="]
     if candidate.release is not None:
         rows.append(Row("=", "env", "", "secrets and data are not rolled back"))
-    unchanged = _unchanged([row for row in changes if row.sign == "="])
+    unchanged = _unchanged([row for row in changes if row.sign == "="], restarts=restarts)
     return Plan(
         commit=candidate.commit,
         rows=(*rows, unchanged) if unchanged else tuple(rows),
@@ -332,7 +337,7 @@ def _cors(before: Manifest, after: Manifest) -> Iterable[Row]:
     yield Row(sign, "cors", "origins", text, _WIDENED if widened and old else "")
 
 
-def _unchanged(rows: Sequence[Row]) -> Row | None:
+def _unchanged(rows: Sequence[Row], *, restarts: bool) -> Row | None:
     """The summed row of everything that stays."""
     counts: dict[str, int] = {}
     for row in rows:
@@ -343,8 +348,8 @@ def _unchanged(rows: Sequence[Row]) -> Row | None:
         kind if kind in ("image",) else f"{count} {kind}" + ("s" if count > 1 and kind != "env" else "")
         for kind, count in counts.items()
     ]
-    warm = ", instances stay warm" if "function" in counts else ""
-    return Row("=", "", ", ".join(words), f"unchanged{warm}")
+    instances = ", instances start again" if restarts else ", instances stay warm"
+    return Row("=", "", ", ".join(words), f"unchanged{instances if 'function' in counts else ''}")
 
 
 def _notes(live: Side | None, candidate: Side) -> Iterable[str]:

@@ -55,11 +55,16 @@ def log(repository: Repository, commit: str, *, path: str | None = None, limit: 
     return [parse_commit(oid, repository.objects.read_typed(oid, "commit")) for oid in found]
 
 
-def between(repository: Repository, old: str, new: str, limit: int) -> list[Commit]:
-    """The newest `limit` commits that `new` contains and `old` does not."""
+def between(repository: Repository, old: str, new: str, limit: int) -> list[str]:
+    """The ids of the newest `limit` commits that `new` contains and `old` does not."""
     arguments = ["rev-list", f"--max-count={limit}", "--end-of-options", _whole(new), f"^{_whole(old)}", "--"]
-    found = _git(repository, arguments).stdout.decode().split()
-    return [parse_commit(oid, repository.objects.read_typed(oid, "commit")) for oid in found]
+    return _git(repository, arguments).stdout.decode().split()
+
+
+def merge_base(repository: Repository, one: str, other: str) -> str | None:
+    """The newest commit that both contain, or None."""
+    arguments = ["merge-base", "--end-of-options", _whole(one), _whole(other)]
+    return _git(repository, arguments, accepted=(0, 1)).stdout.decode().strip() or None
 
 
 def differences(repository: Repository, old: str, new: str) -> dict[str, Changes]:

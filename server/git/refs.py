@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from clowdy.server.git.repos import Repository
 
 _refusal = re.compile(r"cannot (?:lock|update|delete) ref '(?P<ref>[^']*)': (?P<why>.*)", re.DOTALL)
+_in_the_way = re.compile(r"'(?P<one>[^']*)' exists; cannot create|cannot process '[^']*' and '(?P<two>[^']*)'")
 _moved = re.compile(
     r"is at [0-9a-f]+ but expected|reference already exists|unable to resolve reference|reference is missing"
     r"|is missing but expected|Unable to create '.*\.lock': File exists",
     re.DOTALL,
 )
+
+
+class Moved(Conflict):
+    """A ref is not where it was expected"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class RefUpdate:
 async def transaction(repository: Repository, updates: Sequence[RefUpdate]) -> None:
     """Moves every ref or none, synced, in the order given: when the last is renamed, the change has happened.
 
-    Raises Conflict naming the ref when one is not where it was expected, GitError for anything else.
+    Raises Moved naming the ref when one is not where it was expected, Conflict where two names cannot stand beside
+    each other, GitError for anything else.
     """
     commands = b"start\0" + b"".join(_command(update) for update in updates) + b"prepare\0commit\0"
     settings = repository.settings
@@ -56,7 +62,10 @@ async def transaction(repository: Repository, updates: Sequence[RefUpdate]) -> N
     except GitError as error:
         found = _refusal.search(error.message)
         if found is not None and _moved.search(found["why"]):
-            raise Conflict(f"{found['ref']} moved meanwhile") from None
+            raise Moved(f"{found['ref']} moved meanwhile") from None
+        if found is not None and (way := _in_the_way.search(found["why"])) is not None:
+            other = way["one"] or way["two"]
+            raise Conflict(f"{found['ref']} cannot stand beside {other}: one name is a folder of the other") from None
         raise
 
 

@@ -147,9 +147,13 @@ class Repository:
         """The newest commits that `commit` contains, those that changed `path` when it is given."""
         return history.log(self, commit, path=path, limit=limit)
 
-    def between(self, old: str, new: str, limit: int = 50) -> list[Commit]:
-        """The newest commits that `new` contains and `old` does not."""
+    def between(self, old: str, new: str, limit: int = 50) -> list[str]:
+        """The ids of the newest commits that `new` contains and `old` does not."""
         return history.between(self, old, new, limit)
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit that both contain, or None."""
+        return history.merge_base(self, one, other)
 
     def history(self, path: str, commit: str, limit: int = 50) -> list[Commit]:
         """The newest commits that changed `path`."""

@@ -22,6 +22,11 @@ _RESERVED = {
     "refs/notes/": "notes are written by the server",
     "refs/clowdy/": "refs/clowdy/* belongs to the server",
     "refs/replace/": "replacement refs are not accepted: they would hide what is served",
+    f"{LIVE}/": "live/* would stand where live has to",
+    "refs/tags/live/": "live/* would stand where live has to",
+    # `git push clowdy HEAD:refs/heads/main` would then mean two refs.
+    f"{HEADS}refs/": "a branch cannot be called refs/…",
+    f"{TAGS}refs/": "a tag cannot be called refs/…",
 }
 
 
@@ -59,12 +64,11 @@ def short(ref: str) -> str:
     return ref
 
 
-def deploy_branch_of(refs: Sequence[tuple[str, str, str]]) -> str | None:
-    """The branch that the first push makes the deploy branch: `main` if it is there, else the first but `live`."""
-    branches = [ref for _, new, ref in refs if ref.startswith(HEADS) and ref != LIVE and new != NULL]
-    if not branches:
-        return None
-    return f"{HEADS}main" if f"{HEADS}main" in branches else branches[0]
+def deploy_branches_of(refs: Sequence[tuple[str, str, str]]) -> list[str]:
+    """The branches of a first push, `main` before the others: the first that is accepted is the deploy branch."""
+    commands = (_classify(old, new, ref, None) for old, new, ref in refs if ref.startswith(HEADS))
+    branches = [command.ref for command in commands if command.wish is Wish.STORE]
+    return sorted(branches, key=lambda ref: ref != f"{HEADS}main")
 
 
 def classify(
@@ -103,8 +107,10 @@ def _classify(old: str, new: str, ref: str, deploy_branch: str | None) -> Comman
             return _refused(command, f"{short(ref)} cannot be deleted: it is the deploy branch")
         return Command(ref, old, new, Wish.DEPLOY)
     for prefix, reason in _RESERVED.items():
-        if ref.startswith(prefix):
+        if f"{ref}/".startswith(prefix):
             return _refused(command, reason)
+    if deploy_branch is not None and ref.startswith(f"{deploy_branch}/"):
+        return _refused(command, f"{short(ref)} would stand where {short(deploy_branch)} has to")
     if not ref.startswith((HEADS, TAGS)):
         return _refused(command, "only branches and tags can be pushed")
     return Command(ref, old, new, Wish.DELETE if new == NULL else Wish.STORE)

@@ -16,11 +16,18 @@ from clowdy.server.store import history
 from clowdy.server.store.projects import Project
 
 COMMITS_NAMED = 5
+COMMITS_COUNTED = 1_000
 ENTRIES_LOOKED_AT = 20
 
 
 async def deploy_plan(
-    context: Context, project: Project, repository: Repository, before: Serving | None, candidate: Candidate
+    context: Context,
+    project: Project,
+    repository: Repository,
+    before: Serving | None,
+    candidate: Candidate,
+    *,
+    restarts: bool = False,
 ) -> Plan:
     """What making `candidate` live changes; begins with what it brings back when `live` had gone back."""
     side = Side(
@@ -32,18 +39,23 @@ async def deploy_plan(
     if before is None:
         return make_plan(None, side)
     lines = await asyncio.to_thread(_lines, repository, before, side)
-    return make_plan(_side(before), side, lines=lines, since=await _since(context, project, repository, before))
+    since = await _since(context, project, repository, before, side)
+    return make_plan(_side(before), side, lines=lines, since=since, restarts=restarts)
 
 
-async def rollback_plan(context: Context, repository: Repository, before: Serving | None, after: Serving) -> Plan:
+async def rollback_plan(
+    context: Context, repository: Repository, before: Serving | None, after: Serving, *, restarts: bool = False
+) -> Plan:
     """What serving `after` in place of `before` changes."""
     if before is None:
         return make_plan(None, _side(after))
     lines = await asyncio.to_thread(_lines, repository, before, _side(after))
-    return make_plan(_side(before), _side(after), lines=lines)
+    return make_plan(_side(before), _side(after), lines=lines, restarts=restarts)
 
 
-async def _since(context: Context, project: Project, repository: Repository, before: Serving) -> Since | None:
+async def _since(
+    context: Context, project: Project, repository: Repository, before: Serving, side: Side
+) -> Since | None:
     """Why `live` is behind the deploy branch, if it is."""
     branch = repository.ref(project.deploy_branch) if project.deploy_branch else None
     if branch is None or branch == before.record.commit:
@@ -54,11 +66,20 @@ async def _since(context: Context, project: Project, repository: Repository, bef
     last = next((entry for entry in entries if entry.before != entry.release), None)
     if last is None:
         return None
-    commits = await asyncio.to_thread(repository.between, before.record.commit, branch, COMMITS_NAMED)
+    commits = await asyncio.to_thread(_brought_back, repository, before.record.commit, branch, side.commit)
     if not commits and last.how != "rollback":
         return None
-    brings_back = tuple(f"{commit.id[:7]} {commit.subject}" for commit in commits)
-    return Since(before.number, last.who, last.how, context.clock() - last.at, brings_back)
+    named = [f"{oid[:7]} {repository.commit(oid).subject}" for oid in commits[:COMMITS_NAMED]]
+    more = len(commits) - len(named)
+    return Since(before.number, last.who, last.how, context.clock() - last.at, tuple(named), more)
+
+
+def _brought_back(repository: Repository, live: str, branch: str, candidate: str) -> list[str]:
+    """What the branch has, `live` has not, and the candidate contains besides itself; the newest first."""
+    shared = repository.merge_base(branch, candidate)
+    if shared is None:
+        return []
+    return [oid for oid in repository.between(live, shared, COMMITS_COUNTED) if oid != candidate]
 
 
 def _side(serving: Serving) -> Side:

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from clowdy.hooks.report import Reporter
+from clowdy.hooks.report import Reporter, short_reason
+from clowdy.schema.parse import FILE
+from clowdy.schema.problems import Problem
 from clowdy.server.errors import Invalid, NotFound
 from clowdy.server.git.hook_messages import PreReceive, ProcReceive, Verdict
 from clowdy.server.git.hooks import Say
@@ -99,12 +101,13 @@ class PushDesk:
             await say("this push is not known to the server: push again")
             return False
         reasons = await asyncio.to_thread(judge_quarantine, ticket.repository, call)
-        if reasons and ticket.project is not None:
+        problems = [Problem(FILE, 1, 1, "push", reason) for reason in reasons]
+        if problems and ticket.project is not None:
             refused = self._new(ticket.project, ticket, call.refs, ())
-            await self._turn_away(refused, reasons, say)
-        else:
-            for reason in reasons:
-                await say(reason)
+            await self._turn_away(refused, problems, short_reason(problems), say)
+        elif problems:
+            for line in Reporter().problems(problems, None):
+                await say(line)
         ticket.reported = not reasons
         return ticket.reported
 
@@ -122,7 +125,7 @@ class PushDesk:
         project = await self._projects.find(ticket.project.id)
         options = parse_options(call.options)
         if isinstance(options, str):
-            await self._turn_away(self._new(project, ticket, call.refs, call.options), [options], say)
+            await self._turn_away(self._new(project, ticket, call.refs, call.options), (), options, say)
             return _refuse(call.refs, options)
         key = (project.id, frozenset((ref, new) for _, new, ref in call.refs), frozenset(call.options), call.atomic)
         running = self._running.get(key)
@@ -197,15 +200,17 @@ class PushDesk:
             output="",
         )
 
-    async def _turn_away(self, row: rows.Push, reasons: Sequence[str], say: Say) -> None:
+    async def _turn_away(self, row: rows.Push, problems: Sequence[Problem], reason: str, say: Say) -> None:
         """Tells and keeps why a push was refused before any work."""
         as_json = "format=json" in row.options
         log = PushLog()
         voice = Voice(log, as_json=as_json, redact=lambda text: self._context.redact(row.project_id, text))
-        for reason in reasons[:-1]:
-            voice.progress(reason)
         serving = self._context.live.get(row.project_id)
-        voice.refused(reasons[-1], serving.number if serving else None)
+        live = serving.number if serving else None
+        if problems:
+            voice.problems(problems, live)
+        else:
+            voice.refused(reason, live)
         voice.end("", None, ok=False)
         log.close()
         async for line in log.follow():
@@ -213,7 +218,7 @@ class PushDesk:
         ended = replace(
             row,
             state=State.REFUSED,
-            reason=reasons[0],
+            reason=reason,
             ended_at=self._context.clock(),
             output=log.text(),
         )

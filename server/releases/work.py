@@ -13,18 +13,19 @@ from clowdy.schema.release import ReleaseRecord
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, Refused
 from clowdy.server.git.hook_messages import Move, Verdict
 from clowdy.server.git.refnames import NULL
-from clowdy.server.git.refs import RefUpdate, transaction
+from clowdy.server.git.refs import Moved, RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases import plans
 from clowdy.server.releases.activate import Activation, Activator, BranchMove, Cause, uninterrupted
 from clowdy.server.releases.commands import (
     LIVE,
     RELEASE_TAGS,
+    TAGS,
     Command,
     Options,
     Wish,
     classify,
-    deploy_branch_of,
+    deploy_branches_of,
     short,
 )
 from clowdy.server.releases.context import Context
@@ -41,6 +42,9 @@ from clowdy.server.store.pushes import State
 from clowdy.server.store.releases import Release
 
 STORED = "stored: nothing that serves has changed"
+MOST_LOOKED_AT = 20
+"""How many commits of one push are judged that are only stored: a mirror may bring thousands of tags."""
+
 ATOMIC = "atomic push: another ref was refused"
 
 
@@ -88,21 +92,34 @@ class PushWork:
         self._started = started
         self._verdicts: dict[str, Verdict] = {}
         self._release: int | None = None
+        self._nothing_to_do = ""
+        self._looked_at: set[str] = set()
 
     async def run(self) -> Result:
         """Judges every ref, moves what may move, and says how it ended."""
-        branch = self._project.deploy_branch or deploy_branch_of(self._refs)
-        commands = classify(self._refs, branch, self._same_commit)
+        candidates = [self._project.deploy_branch] if self._project.deploy_branch else deploy_branches_of(self._refs)
+        commands = classify(self._refs, next(iter(candidates), None), self._same_commit)
         if self._atomic:
             await self._run_atomic(commands)
-        else:
-            for command in commands:
-                if command.wish is Wish.REFUSED:
-                    self._refuse(command, command.reason)
-                elif command.wish in (Wish.STORE, Wish.DELETE):
-                    await self._store_one(command)
-            await self._go_live(commands, [])
+            return self._result()
+        for command in commands:
+            if command.wish is Wish.REFUSED:
+                self._refuse(command, command.reason)
+            elif command.wish in (Wish.STORE, Wish.DELETE) and command.ref not in candidates:
+                await self._store_one(command)
+        await self._go_live(commands, [])
+        for command in commands:
+            if command.wish is Wish.STORE and command.ref in candidates:
+                await self._next_branch(command, candidates)
         return self._result()
+
+    async def _next_branch(self, command: Command, candidates: Sequence[str]) -> None:
+        """One more branch of a first push: it serves if those before it were refused, else it is stored."""
+        before = [self._verdicts[ref] for ref in candidates[: candidates.index(command.ref)]]
+        if any(verdict.accepted or verdict.reason == PLAN_ONLY for verdict in before):
+            await self._store_one(command)
+        else:
+            await self._go_live([replace(command, wish=Wish.DEPLOY)], [])
 
     def refused(self, reason: str) -> Result:
         """The result when the work was cut off: whatever has no verdict yet is refused."""
@@ -124,7 +141,8 @@ class PushWork:
             state = State.PLANNED if set(refusals) == {PLAN_ONLY} else State.REFUSED
         else:
             state = State.STORED
-        self._voice.end(refusals[0] if refusals else STORED, self._stays(), ok=not refusals)
+        text = refusals[0] if refusals else self._nothing_to_do or STORED
+        self._voice.end(text, self._stays(), ok=not refusals)
         return Result(state, verdicts, refusals[0] if refusals else "", self._release)
 
     def _same_commit(self, one: str, other: str) -> bool:
@@ -138,7 +156,7 @@ class PushWork:
             return
         try:
             await uninterrupted(transaction(self._repository, [_update(command)]))
-        except Conflict:
+        except Moved:
             self._refuse(command, f"fetch first: {short(command.ref)} moved meanwhile")
         except ClowdyError as error:
             self._refuse(command, error.message)
@@ -147,13 +165,15 @@ class PushWork:
             await self._warn(command)
 
     async def _warn(self, command: Command) -> None:
-        """Problems of a branch that is only stored are worth a word, never a refusal."""
-        served = {other for _, other, ref in self._refs if ref != command.ref}
-        if command.deletes or not command.ref.startswith("refs/heads/") or command.new in served:
+        """Problems of a branch or tag that is only stored are worth a word, never a refusal."""
+        commit = None if command.deletes else self._repository.peel(command.new).commit
+        pushed = {new for _, new, ref in self._refs if ref != command.ref and not ref.startswith(TAGS)}
+        if commit is None or commit in pushed or commit in self._looked_at or len(self._looked_at) >= MOST_LOOKED_AT:
             return
+        self._looked_at.add(commit)
         try:
             _, judgement = await judge_commit(
-                self._context, self._project, self._repository, command.new, with_secrets=False
+                self._context, self._project, self._repository, commit, with_secrets=False
             )
         except ClowdyError as error:
             self._voice.progress(f"{short(command.ref)} is stored; its clowdy.yaml was not checked: {error.message}")
@@ -218,7 +238,7 @@ class PushWork:
             if present != old:
                 if present == deploy.new and self._serves(deploy.new):
                     await self._move_others(others)
-                    self._voice.progress("already live: finished while you waited")
+                    self._do_nothing("already live: finished while you waited")
                     for command in (deploy, live):
                         if command is not None:
                             self._accept(command)
@@ -255,12 +275,14 @@ class PushWork:
         serving = await load(self._context, self._project, self._repository, release.record, release.tag or "")
         serving.require_secrets()
         if before is not None and before.number == serving.number and not self._options.redeploy:
-            self._voice.progress(f"deploy/{serving.number} serves already: nothing to change")
+            self._do_nothing(f"deploy/{serving.number} serves already: nothing to change")
             if self._options.plan:
                 raise PlanOnly
             await self._move_others(others)
             return None
-        plan = await plans.rollback_plan(self._context, self._repository, before, serving)
+        plan = await plans.rollback_plan(
+            self._context, self._repository, before, serving, restarts=self._options.redeploy
+        )
         self._voice.plan(plan)
         if self._options.plan:
             raise PlanOnly
@@ -276,7 +298,9 @@ class PushWork:
         context = self._context
         before = context.live.get(self._project.id)
         candidate = await prepare(context, self._project, self._repository, commit)
-        plan = await plans.deploy_plan(context, self._project, self._repository, before, candidate)
+        plan = await plans.deploy_plan(
+            context, self._project, self._repository, before, candidate, restarts=self._options.redeploy
+        )
         self._voice.plan(plan)
         if self._options.plan:
             raise PlanOnly
@@ -345,6 +369,10 @@ class PushWork:
 
     # Words
 
+    def _do_nothing(self, why: str) -> None:
+        self._voice.progress(why)
+        self._nothing_to_do = why
+
     async def _waiting(self, whom: str) -> None:
         self._voice.progress(f"waiting for {whom}: another push of this project is at work")
 
@@ -374,7 +402,10 @@ class PushWork:
         return Move(LIVE, activation.live_before or NULL, new, await self._is_forced(activation.live_before, new))
 
     def _refuse_what_is_no_commit(self, command: Command) -> None:
-        if self._repository.peel(command.new).commit != command.new:
+        commit = self._repository.peel(command.new).commit
+        if commit is None:
+            raise Invalid(f"{short(command.ref)} takes a commit, and this leads to none")
+        if commit != command.new:
             raise Invalid(f"{short(command.ref)} takes a commit, not a tag")
 
     def _refuse_all(self, commands: Sequence[Command], reason: str) -> None:
@@ -382,6 +413,8 @@ class PushWork:
             self._refuse(command, reason)
 
     def _refuse(self, command: Command, reason: str) -> None:
+        # git shows it, and the record of the push keeps it: no less public than what was said above it.
+        reason = self._context.redact(self._project.id, reason)
         self._verdicts[command.ref] = Verdict(command.ref, accepted=False, reason=reason)
 
     def _accept(self, command: Command, moves: Sequence[Move] = ()) -> None:

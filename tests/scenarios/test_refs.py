@@ -6,9 +6,10 @@ import re
 import secrets
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.harness import HELLO, MANIFEST, Client, Server
+from tests.harness import ADMIN, HELLO, MANIFEST, Client, Server
 
 
 def refs(client: Client) -> dict[str, str]:
@@ -192,3 +193,33 @@ def test_a_deploy_branch_without_clowdy_yaml_is_told_what_to_write(client: Clien
     output = client.push(fails=True)
     assert "clowdy.yaml:1:1: error[" in output
     assert "functions:" in output
+
+
+@pytest.mark.parametrize("scope", ["read", "deploy", "admin"])
+def test_a_token_of_one_project_cannot_tell_which_others_are_there(
+    server: Server, client: Client, tmp_path: Path, name: str, scope: str
+) -> None:
+    client.hello()
+    client.push()
+    mine = f"p-{secrets.token_hex(4)}"
+    own = server.client(tmp_path / "mine", mine)
+    own.hello()
+    own.push()
+    made = server.api("POST", "/api/tokens", json={"name": f"{scope}-{mine}", "scope": scope, "project": mine}).json()
+    for project in (name, f"free-{mine}"):
+        path = f"/git/{project}.git/info/refs?service=git-receive-pack"
+        answer = httpx.get(server.url + path, auth=("ana", made["token"]))
+        assert (answer.status_code, answer.text) == (404, "Project not found\n")
+
+
+def test_a_call_by_name_or_of_a_private_function_takes_no_password_of_a_browser(
+    server: Server, client: Client, name: str
+) -> None:
+    manifest = MANIFEST.replace("hello: {}", "hello: {public: false}")
+    client.commit({"clowdy.yaml": manifest, "functions/hello.py": HELLO})
+    client.push()
+    (function,) = server.api("GET", f"/api/projects/{name}/functions").json()
+    for path, status in ((f"{name}/hello", 401), (function["id"], 404)):
+        answer = httpx.post(f"{server.url}/api/invoke/{path}", auth=("ana", ADMIN), content="{}")
+        assert answer.status_code == status
+        assert server.api("POST", f"/api/invoke/{path}", json={}).json()["success"]

@@ -56,11 +56,15 @@ async def test_a_missing_object_is_git_s_error(repository: Repository) -> None:
         await transaction(repository, [RefUpdate(MAIN, None, "ab" * 20)])
 
 
-async def test_a_branch_below_a_branch_is_git_s_error(repository: Repository) -> None:
+async def test_a_branch_below_a_branch_is_told_with_the_one_in_its_way(repository: Repository) -> None:
     first = a_commit(repository, "1")
     await transaction(repository, [RefUpdate(MAIN, None, first)])
-    with pytest.raises(GitError, match="cannot create"):
+    with pytest.raises(Conflict, match=f"{MAIN}/x cannot stand beside {MAIN}: one name is a folder of the other"):
         await transaction(repository, [RefUpdate(f"{MAIN}/x", None, first)])
+    with pytest.raises(Conflict, match="refs/heads/a/b cannot stand beside refs/heads/a: "):
+        await transaction(
+            repository, [RefUpdate("refs/heads/a/b", None, first), RefUpdate("refs/heads/a", None, first)]
+        )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ async def test_two_transactions_at_once_have_one_winner(repository: Repository) 
     done = await asyncio.gather(
         *(transaction(repository, [RefUpdate(MAIN, None, commit)]) for commit in commits), return_exceptions=True
     )
-    assert sorted(str(type(each).__name__) for each in done) == ["Conflict"] * 3 + ["NoneType"]
+    assert sorted(str(type(each).__name__) for each in done) == ["Moved"] * 3 + ["NoneType"]
 
 
 @pytest.mark.parametrize(

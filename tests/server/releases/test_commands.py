@@ -1,7 +1,7 @@
 import pytest
 
 from clowdy.server.git.refnames import NULL
-from clowdy.server.releases.commands import Options, Wish, classify, deploy_branch_of, parse_options, short
+from clowdy.server.releases.commands import Options, Wish, classify, deploy_branches_of, parse_options, short
 
 ONE, TWO = "1" * 40, "2" * 40
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"
@@ -52,9 +52,13 @@ def test_main_and_live_in_one_push_must_name_one_commit() -> None:
 
 
 def test_the_first_push_chooses_the_deploy_branch() -> None:
-    assert deploy_branch_of([(NULL, ONE, "refs/heads/trunk")]) == "refs/heads/trunk"
-    assert deploy_branch_of([(NULL, ONE, "refs/heads/a"), (NULL, ONE, MAIN)]) == MAIN
-    assert deploy_branch_of([(NULL, ONE, LIVE), (NULL, ONE, "refs/tags/v1")]) is None
+    assert deploy_branches_of([(NULL, ONE, "refs/heads/trunk")]) == ["refs/heads/trunk"]
+    assert deploy_branches_of([(NULL, ONE, "refs/heads/b"), (NULL, ONE, "refs/heads/a"), (NULL, ONE, MAIN)]) == [
+        MAIN,
+        "refs/heads/b",
+        "refs/heads/a",
+    ]
+    assert deploy_branches_of([(NULL, ONE, LIVE), (NULL, ONE, "refs/tags/v1"), (ONE, NULL, MAIN)]) == []
 
 
 def test_options_are_a_fixed_list() -> None:

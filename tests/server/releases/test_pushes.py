@@ -199,3 +199,96 @@ async def test_a_project_that_is_deleted_ends_its_pushes(made: World) -> None:
     await made.releases.projects.delete(await made.project(), "ana")
     assert (await push)[0].reason == "project shop was deleted"
     assert made.table == {}
+
+
+async def test_the_first_branch_that_is_accepted_becomes_the_deploy_branch(made: World) -> None:
+    broken = await made.commit({"clowdy.yaml": b"functions: 1\n"})
+    good = await made.commit(files("two"))
+    other = await made.commit(files("three"))
+    verdicts = await made.push({"refs/heads/z": good, MAIN: broken, "refs/heads/a": other})
+    assert [verdict.accepted for verdict in verdicts] == [True, False, True]
+    assert (await made.project()).deploy_branch == "refs/heads/z"
+    repository = await made.repository()
+    assert repository.ref(LIVE) == good
+    assert repository.ref("refs/heads/a") == other
+
+
+async def test_a_first_push_that_only_plans_makes_no_deploy_branch(made: World) -> None:
+    commit = await made.commit(files("one"))
+    verdicts = await made.push({MAIN: commit, "refs/heads/dev": commit}, options=("plan",))
+    assert {verdict.reason for verdict in verdicts} == {"plan only, nothing changed"}
+    assert (await made.project()).deploy_branch is None
+
+
+@pytest.mark.parametrize(
+    ("ref", "reason"),
+    [
+        ("refs/tags/deploy", "deploy/* tags are made by the server"),
+        ("refs/heads/live/x", "live/* would stand where live has to"),
+        ("refs/heads/main/x", "main/x would stand where main has to"),
+        ("refs/heads/refs/heads/main", "a branch cannot be called refs/…"),
+    ],
+)
+async def test_a_ref_in_the_way_of_one_that_serves_is_refused(made: World, ref: str, reason: str) -> None:
+    commit = await made.commit(files("one"))
+    verdicts = await made.push({ref: commit, MAIN: commit})
+    assert [(verdict.accepted, verdict.reason) for verdict in verdicts] == [(False, reason), (True, "")]
+
+
+async def test_refs_that_cannot_stand_beside_each_other_are_told_in_our_words(made: World) -> None:
+    commit = await made.deploy("one")
+    await made.push({"refs/heads/a": commit})
+    (verdict,) = await made.push({"refs/heads/a/b": commit})
+    assert verdict.reason == "refs/heads/a/b cannot stand beside refs/heads/a: one name is a folder of the other"
+
+
+async def test_what_a_tag_leads_to_is_looked_at_as_a_branch_is(made: World) -> None:
+    first = await made.deploy("one")
+    broken = await made.commit({"clowdy.yaml": b"functions: 1\n"}, (first,))
+    (verdict,) = await made.push({"refs/tags/v1": broken})
+    assert verdict.accepted
+    assert any("clowdy.yaml:1:12: warning[" in line for line in made.said), made.said
+    assert "v1 is stored; a push of it to the deploy branch would be refused" in made.said[-1]
+
+
+async def test_a_mirror_of_many_tags_is_not_looked_at_to_its_end(made: World) -> None:
+    first = await made.deploy("one")
+    tags = {
+        f"refs/tags/v{number}": await made.commit({"clowdy.yaml": b"functions: 1\n"}, (first,), f"Change {number}")
+        for number in range(25)
+    }
+    await made.push(tags)
+    assert sum("is stored; a push of it" in line for line in made.said) == 20
+
+
+async def test_what_a_push_brings_back_is_what_it_contains(made: World) -> None:
+    commits = [await made.deploy("change 0")]
+    for number in range(1, 9):
+        commits.append(await made.deploy(f"change {number}", (commits[-1],)))
+    project = await made.project()
+    await made.releases.rollback(project, "deploy/1", "ana")
+
+    async def since(commit: str) -> str:
+        await made.push({LIVE: commit}, options=("plan",))
+        return next((line for line in made.said if line.startswith("live is at deploy/1 since ana's rollback")), "")
+
+    ahead = await since(await made.commit(files("next"), (commits[-1],)))
+    assert f"this push also brings back: {commits[8][:7]} change 8, " in ahead
+    assert ahead.endswith(f"{commits[4][:7]} change 4 (+3 more)")
+    beside = await since(await made.commit(files("beside"), (commits[2],)))
+    assert beside.endswith(f"brings back: {commits[2][:7]} change 2, {commits[1][:7]} change 1")
+    orphan = await since(await made.commit(files("orphan")))
+    assert orphan
+    assert "brings back" not in orphan
+
+
+async def test_redeploy_does_not_say_that_instances_stay_warm(made: World) -> None:
+    await made.deploy("one")
+    await made.push({LIVE: (await made.repository()).ref(MAIN) or ""}, options=("redeploy",))
+    assert any("unchanged, instances start again" in line for line in made.said), made.said
+
+
+async def test_what_serves_already_is_the_last_word_too(made: World) -> None:
+    commit = await made.deploy("one")
+    await made.push({LIVE: commit}, options=("format=json",))
+    assert json.loads(made.said[-1])["text"] == "deploy/1 serves already: nothing to change"
