@@ -12,6 +12,7 @@ from clowdy.hooks.tree import Entry, Kind, TreeView
 from clowdy.schema.manifest import Manifest
 from clowdy.schema.marks import Marks
 from clowdy.schema.problems import Problem
+from clowdy.schema.source import excerpt
 from clowdy.schema.suggest import Suggester
 from clowdy.schema.text import printable
 from clowdy.schema.units import format_excess
@@ -73,7 +74,10 @@ class Contents:
         try:
             return read_patterns(self._tree)
         except IgnoreError as error:
-            self._ignore_problem = Problem(IGNORE_FILE, error.line, 1, "ignore", error.message)
+            shown = excerpt(error.source, 1).text if error.source else ""
+            self._ignore_problem = Problem(
+                IGNORE_FILE, error.line, 1, "ignore", error.message, source=shown, length=max(1, len(shown))
+            )
             return Ignore.parse(DEFAULT_PATTERNS)
 
     def _kind(self, folder: str) -> Kind | None:

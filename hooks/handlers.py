@@ -13,7 +13,6 @@ from clowdy.schema.manifest import FunctionSpec, Manifest
 from clowdy.schema.marks import Marks
 from clowdy.schema.paths import default_handler
 from clowdy.schema.problems import Problem
-from clowdy.schema.source import SOURCE_LIMIT
 from clowdy.schema.suggest import Suggester
 from clowdy.schema.text import printable, quoted
 from clowdy.schema.units import format_excess
@@ -150,13 +149,13 @@ class Handlers:
 
 
 def _syntax(path: str, problem: FileProblem) -> Problem:
-    shown = "" if problem.column > SOURCE_LIMIT else printable(problem.source, SOURCE_LIMIT)
     return Problem(
         printable(path),
         problem.line,
         problem.column,
         "syntax",
         printable(problem.message, 300),
-        source=shown,
-        length=max(1, min(problem.length, len(shown) - problem.column + 1)),
+        source=problem.source,
+        length=max(1, min(problem.length, problem.skipped + len(problem.source) - problem.column + 1)),
+        skipped=problem.skipped,
     )

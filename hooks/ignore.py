@@ -35,12 +35,13 @@ _CLASSES = {
 
 
 class IgnoreError(ValueError):
-    """A `.clowdyignore` that is refused; `line` counts from 1."""
+    """A `.clowdyignore` that is refused; `line` counts from 1, `source` is its text, empty where all is meant."""
 
-    def __init__(self, line: int, message: str) -> None:
+    def __init__(self, line: int, message: str, source: str = "") -> None:
         super().__init__(message)
         self.line = line
         self.message = message
+        self.source = source
 
 
 class _Invalid(Exception):
@@ -73,9 +74,9 @@ class Ignore:
             if not text or text.startswith("#"):
                 continue
             if len(text) > PATTERN_LENGTH:
-                raise IgnoreError(number, f"a pattern has at most {PATTERN_LENGTH} characters")
+                raise IgnoreError(number, f"a pattern has at most {PATTERN_LENGTH} characters", _shown(text))
             if len(patterns) == PATTERNS:
-                raise IgnoreError(number, f"more than {PATTERNS} patterns")
+                raise IgnoreError(number, f"more than {PATTERNS} patterns", _shown(text))
             pattern = _pattern(text)
             if pattern is not None:
                 patterns.append(pattern)
@@ -158,6 +159,11 @@ def _match(segments: Sequence[re.Pattern[str] | None], parts: Sequence[str]) -> 
         index, position = resume[0], resume[1] + 1
         resume = (index, position)
     return index == len(segments)
+
+
+def _shown(text: str) -> str:
+    """A line as its author wrote it."""
+    return text.encode("latin-1").decode(errors="replace")
 
 
 def _trimmed(line: str) -> str:

@@ -24,7 +24,7 @@ def problem_text(problem: Problem, severity: str = "error") -> list[str]:
     """`clowdy.yaml:14:3: error[route-duplicate] …` with its source line and a caret, where there is one."""
     place = f"{printable(problem.file)}:{problem.line}:{problem.column}"
     lines = [f"{place}: {severity}[{problem.code}] {_sentence(problem)}"]
-    if problem.source.strip():
+    if problem.source:
         shown, column, length = _window(problem)
         before, marked = shown[: column - 1], shown[column - 1 : column - 1 + length]
         lines.append(f"{problem.line:>5} | {shown}".rstrip())
@@ -206,7 +206,7 @@ def _sentence(problem: Problem) -> str:
 def _window(problem: Problem) -> tuple[str, int, int]:
     """The part of the source line around the caret that fits a terminal, with the caret's column and length in it."""
     source = printable(problem.source)
-    column = min(problem.column, len(source) + 1)
+    column = min(problem.column - problem.skipped, len(source) + 1)
     length = max(1, min(problem.length, len(source) - column + 1))
     start = 0
     if _columns(source[:column]) > _SOURCE_COLUMNS - _BEFORE_CARET:
@@ -216,8 +216,9 @@ def _window(problem: Problem) -> tuple[str, int, int]:
         end = start + _SOURCE_COLUMNS
         while _columns(source[start:end]) > _SOURCE_COLUMNS:
             end -= 1
-    shown = ("…" if start else "") + source[start:end] + ("…" if end < len(source) else "")
-    column += (1 if start else 0) - start
+    before = "…" if start or problem.skipped else ""
+    shown = before + source[start:end] + ("…" if end < len(source) else "")
+    column += len(before) - start
     return shown, column, max(1, min(length, len(shown) - column + 1))
 
 

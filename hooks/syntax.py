@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clowdy.hooks.tree import Entry
+from clowdy.schema.source import excerpt
 
 FILE_BYTES = 1024 * 1024
 PUSH_SECONDS = 10.0
@@ -45,13 +46,17 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A file that is not Python, at one place; without a `source` line where the whole file is meant."""
+    """A file that is not Python, at one place; without a `source` line where the whole file is meant.
+
+    `source` is the part of the line that is shown, before which `skipped` of its characters stand.
+    """
 
     line: int
     column: int
     message: str
     source: str = ""
     length: int = 1
+    skipped: int = 0
 
 
 class SyntaxUnavailable(Exception):
@@ -219,7 +224,10 @@ def as_result(answer: dict[str, Any]) -> FileFacts | FileProblem:
     if _TOO_MUCH in answer:
         return FileProblem(1, 1, "is too large or too deeply nested to be read")
     if "message" in answer:
-        return FileProblem(**answer)
+        line, column, source = answer["line"], answer["column"], answer["source"]
+        # A line may be as long as its file, and a push has many files: what is not shown is not kept.
+        shown, skipped = ("", 0) if source is None else excerpt(source, column)
+        return FileProblem(line, column, answer["message"], shown, answer["length"], skipped)
     return FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]))
 
 

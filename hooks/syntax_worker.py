@@ -52,11 +52,12 @@ def examine(content: bytes) -> dict[str, Any]:
 def decode(content: bytes) -> str:
     """The text as Python's own reader would see it: byte order mark, PEP 263, else UTF-8."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise Bad(problem(1, 1, "the file is UTF-16: save it as UTF-8", ""))
+        raise Bad(problem(1, 1, "the file is UTF-16: save it as UTF-8"))
     if b"\0" in content:
-        before = content[: content.index(b"\0")].decode("utf-8", "replace")
+        before = content[: content.index(b"\0")].removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
         lines = split(before)
-        raise Bad(problem(len(lines), len(lines[-1]) + 1, "the file has a NUL byte", ""))
+        found = "the file has a NUL byte"
+        raise Bad(problem(len(lines), len(lines[-1]) + 1, found, line_of(content, len(lines))))
     encoding, line = declared(content)
     if encoding is None:
         encoding = "utf-8"
@@ -75,7 +76,7 @@ def decode(content: bytes) -> str:
             problem(len(lines), len(lines[-1]) + 1, f"{found} is not {encoding}", line_of(content, len(lines)))
         ) from None
     except (UnicodeError, ValueError) as error:
-        raise Bad(problem(1, 1, f"the file is not {encoding}: {error}", "")) from None
+        raise Bad(problem(1, 1, f"the file is not {encoding}: {error}")) from None
     return str(text)
 
 
@@ -111,7 +112,7 @@ def check(content: bytes, text: str) -> None:
             length = max(end - column + 1, 1)
         raise Bad(problem(number, min(column, len(source) + 1), error.msg, source, length)) from None
     except ValueError as error:
-        raise Bad(problem(1, 1, str(error).partition(" - ")[0], "")) from None
+        raise Bad(problem(1, 1, str(error).partition(" - ")[0])) from None
 
 
 def parses(content: bytes) -> bool:
@@ -188,13 +189,13 @@ def bind(node: ast.AST, names: dict[str, None]) -> bool:
     return False
 
 
-def problem(line: int, column: int, message: str, source: str, length: int = 1) -> dict[str, Any]:
-    """The answer for a file with a problem at one place."""
+def problem(line: int, column: int, message: str, source: str | None = None, length: int = 1) -> dict[str, Any]:
+    """The answer for a file with a problem at one place; `source` is its line, None where the whole file is meant."""
     return {
         "line": line,
         "column": column,
         "message": message[:500],
-        "source": source[:2000],
+        "source": source,
         "length": length,
     }
 

@@ -11,8 +11,9 @@ class Problem:
     """A problem at one place of one file; `line` and `column` count from 1.
 
     `code` is a stable kebab-case word (`route-duplicate`). `message` says what was found in one line without
-    a final full stop; `hint` says what to do, or is empty. `source` is the line that it concerns, without its
-    newline, or empty when a path as a whole is meant. `length` is how many characters the caret marks.
+    a final full stop; `hint` says what to do, or is empty. `source` is the line that it concerns, or the part of it
+    around `column` before which `skipped` characters stand; it is empty when a file or path as a whole is meant.
+    `length` is how many characters the caret marks.
     """
 
     file: str
@@ -23,6 +24,7 @@ class Problem:
     hint: str = ""
     source: str = ""
     length: int = 1
+    skipped: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The object that the API and `format=json` show."""

@@ -8,7 +8,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from clowdy.schema.problems import Problem
 from clowdy.schema.rejection import Rejection
-from clowdy.schema.source import SOURCE_LIMIT
+from clowdy.schema.source import excerpt
 from clowdy.schema.text import printable, quoted
 
 _CODE = "requirements"
@@ -72,6 +72,7 @@ def requirement_problems(text: str, file: str) -> list[Problem]:
         except Rejection as rejection:
             whole = whole_lines[number - 1].rstrip("\r")
             indent = len(whole) - len(whole.lstrip(" \t"))
+            shown, skipped = excerpt(whole, indent + 1)
             problems.append(
                 Problem(
                     file=file,
@@ -80,8 +81,9 @@ def requirement_problems(text: str, file: str) -> list[Problem]:
                     code=rejection.code,
                     message=rejection.message,
                     hint=rejection.hint,
-                    source=printable(whole, SOURCE_LIMIT) if indent < SOURCE_LIMIT else "",
-                    length=max(1, min(len(line), SOURCE_LIMIT - indent)),
+                    source=shown,
+                    length=max(1, min(len(line), skipped + len(shown) - indent)),
+                    skipped=skipped,
                 )
             )
     return problems

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import bisect
 import re
+from typing import NamedTuple
 
 from clowdy.schema.problems import Problem
 from clowdy.schema.text import printable
 from clowdy.schema.units import KIBIBYTE, format_excess
 
 SIZE_LIMIT_BYTES = 256 * KIBIBYTE
-SOURCE_LIMIT = 500
+_EXCERPT = 500
+_BEFORE = 250
 _MESSAGE_LIMIT = 300
 _MOST_CONTROL_CHARACTERS = 20
 
@@ -28,6 +30,21 @@ _FORBIDDEN = re.compile(
 _SAVE_AS_UTF8 = "save the file as UTF-8"
 
 
+class Excerpt(NamedTuple):
+    """What is shown of a line, fit for a terminal and never empty, and how many of its characters stand before."""
+
+    text: str
+    skipped: int
+
+
+def excerpt(text: str, column: int, start: int = 0, end: int | None = None) -> Excerpt:
+    """The part around `column`, which counts from 1, of the line that `text` has from `start` to `end`."""
+    skipped = max(column - 1 - _BEFORE, 0)
+    first = start + skipped
+    last = min(first + _EXCERPT, len(text) if end is None else end)
+    return Excerpt(printable(text[first:last]) or " ", skipped)
+
+
 class Source:
     """A file's text. Places are indexes into `text`; lines and columns count from 1."""
 
@@ -41,17 +58,11 @@ class Source:
         line = bisect.bisect_right(self._starts, index)
         return line, index - self._starts[line - 1] + 1
 
-    def line(self, number: int, limit: int | None = None) -> str:
-        """The text of a line without its end, or its first `limit` characters; empty past the last line."""
-        start, end = self._span(number)
-        return self.text[start : end if limit is None else min(end, start + limit)]
-
     def problem(self, start: int, end: int, code: str, message: str, hint: str = "") -> Problem:
         """A problem with the characters from `start` to `end`, as far as they stand on one line."""
         number, column = self.place(start)
-        length = max(1, min(end, self._span(number)[1]) - start)
-        # A caret under a column that nobody scrolls to says nothing; line and column are in the problem anyway.
-        is_shown = column <= SOURCE_LIMIT
+        line_start, line_end = self._span(number)
+        shown, skipped = excerpt(self.text, column, line_start, line_end)
         return Problem(
             file=self.file,
             line=number,
@@ -59,13 +70,12 @@ class Source:
             code=code,
             message=printable(message, _MESSAGE_LIMIT),
             hint=printable(hint, _MESSAGE_LIMIT),
-            source=printable(self.line(number, SOURCE_LIMIT)) if is_shown else "",
-            length=min(length, SOURCE_LIMIT - column + 1) if is_shown else 1,
+            source=shown,
+            length=max(1, min(end, line_end, line_start + skipped + len(shown)) - start),
+            skipped=skipped,
         )
 
     def _span(self, number: int) -> tuple[int, int]:
-        if number > len(self._starts):
-            return len(self.text), len(self.text)
         start = self._starts[number - 1]
         end = self._starts[number] - 1 if number < len(self._starts) else len(self.text)
         return start, end - 1 if end > start and self.text[end - 1] == "\r" else end

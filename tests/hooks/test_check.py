@@ -108,6 +108,48 @@ async def test_a_syntax_error_shows_its_own_line(judge_files: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "shown", "marked"),
+    [
+        (b"x = 1\ny = '\x1b[31m\0\x07'\n", "    2 | y = '\ufffd[31m\ufffd\ufffd'", "\ufffd"),
+        (b"\xef\xbb\xbfx = '\0'\n", "    1 | x = '\ufffd'", "\ufffd"),
+        (b"x = '" + b"a" * 9000 + b"' $ 1\n", "    1 | …" + "a" * 38 + "' $ 1", "$"),
+        (b"x = '" + b"a" * 9000 + b"' $ '" + b"b" * 9000 + b"'\n", None, "$"),
+        (b"x = 1\r\nif x:\r\n\r\n", "    4 |", ""),
+    ],
+)
+async def test_a_syntax_error_has_its_line_and_a_caret_wherever_it_stands(
+    judge_files: Any, content: bytes, shown: str | None, marked: str
+) -> None:
+    judgement = await judge_files({"clowdy.yaml": "functions: {hello: {}}\n", "functions/hello.py": content})
+
+    _, line, caret = problem_text(judgement.problems[0])
+    assert line == shown or (shown is None and line.endswith("…") and len(line) < 130)
+    assert line[caret.index("^") : caret.rindex("^") + 1] == marked
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "marked"),
+    [
+        ("[" * 100_000, (1, 1001), "["),
+        ("functions: {hello: {}}\nroutes: {'GET /" + "a" * 5000 + "': helo}\n", (2, 5017), ":"),
+        ("functions: {hello: {}}\nenv: {A: '" + "日" * 1000 + "', PATH: x}\n", (2, 1014), "PATH"),
+        ("functions: {hello: {}}\nenv: {A: '\x1b\x1b', B: 1}\n", (2, 11), "\ufffd"),
+    ],
+)
+async def test_a_problem_of_the_manifest_has_its_line_and_a_caret_wherever_it_stands(
+    judge_files: Any, content: str, place: Any, marked: str
+) -> None:
+    judgement = await judge_files({"clowdy.yaml": content, "functions/hello.py": HANDLER})
+
+    problem = judgement.problems[0]
+    _, line, caret = problem_text(problem)
+    assert (problem.line, problem.column) == place
+    wide = line.count("日")
+    assert line[caret.index("^") - wide :].startswith(marked)
+    assert len(line) < 130
+
+
+@pytest.mark.parametrize(
     ("content", "place", "said"),
     [
         (b"x = '\0'\n", (1, 6), "the file has a NUL byte"),
@@ -274,6 +316,20 @@ async def test_an_ignore_file_that_cannot_be_taken_is_refused(judge_files: Any, 
     )
 
     assert said in first_lines(judgement.problems)
+
+
+async def test_a_pattern_that_is_refused_is_shown(judge_files: Any) -> None:
+    judgement = await judge_files(
+        {
+            "clowdy.yaml": "functions: {hello: {}}\n",
+            "functions/hello.py": HANDLER,
+            ".clowdyignore": "ok\n\u00e9\x1b" + "a" * 300 + "\n",
+        }
+    )
+
+    _, line, caret = problem_text(judgement.problems[0])
+    assert line == "    2 | \u00e9\ufffd" + "a" * 108 + "…"
+    assert caret.startswith("      | ^^^^")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,27 @@ def test_a_long_line_is_cut_around_the_caret() -> None:
     assert shown.endswith("…")
 
 
+def test_the_caret_stands_right_in_a_line_of_which_a_part_is_kept() -> None:
+    problem = Problem("a.py", 7, 5001, "syntax", "x", source="a" * 250 + "?" + "b" * 9, skipped=4750)
+
+    assert problem_text(problem)[1:] == [
+        "    7 | …" + "a" * 40 + "?" + "b" * 9,
+        "      |  " + " " * 40 + "^",
+    ]
+
+
+def test_a_cut_is_seen_where_what_is_kept_takes_no_columns() -> None:
+    problem = Problem("a.py", 7, 5001, "syntax", "x", source="\u0301" * 250 + "?", skipped=4750)
+
+    _, shown, caret = problem_text(problem)
+    assert shown.startswith("    7 | …\u0301")
+    assert caret == "      |  ^"
+
+
+def test_a_blank_line_is_shown_as_well() -> None:
+    assert problem_text(Problem("a.py", 7, 1, "syntax", "x", source=" "))[1:] == ["    7 |", "      | ^"]
+
+
 def test_nothing_that_a_stranger_wrote_reaches_the_terminal_as_a_command() -> None:
     evil = "\x1b]0;x\x07\u202e\r"
     problem = Problem(f"a{evil}.py", 1, 1, "syntax", f"m{evil}", f"h{evil}", f"s{evil}")

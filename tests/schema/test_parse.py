@@ -444,7 +444,9 @@ def test_strangers_text_is_shown_without_acting_on_a_terminal() -> None:
 def test_a_very_long_line_is_shown_in_part() -> None:
     text = "functions: {hello: {}}\nenv: {A: '" + "x" * 4000 + "', PATH: x}\n"
     problem = only(text)
-    assert (problem.line, problem.code, problem.source) == (2, "env-name", "")
+    assert (problem.line, problem.column, problem.code) == (2, 4014, "env-name")
+    assert problem.source[problem.column - problem.skipped - 1 :] == "PATH: x}"
+    assert len(problem.source) < 500
     near = only("functions: {hello: {cpu: 99}} #" + "x" * 4000)
     assert len(near.source) == 500
 

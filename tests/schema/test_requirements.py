@@ -77,4 +77,5 @@ def test_a_line_with_escapes_or_no_end_is_shown_safely() -> None:
     assert "\x1b" not in problem.source + problem.message
     assert len(problem.source) <= 500
     (indented,) = requirement_problems(" " * 1000 + "???", "requirements.txt")
-    assert (indented.column, indented.source, indented.length) == (1001, "", 1)
+    assert (indented.column, indented.source.strip(), indented.length) == (1001, "???", 3)
+    assert indented.source[indented.column - indented.skipped - 1 :] == "???"

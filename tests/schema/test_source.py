@@ -12,7 +12,8 @@ TEXT = "functions: {hello: {}}\n"
 def test_places_and_lines_count_from_one_and_ends_belong_to_no_line() -> None:
     source = Source("f", "ab\r\nc\n\nd")
     assert [source.place(index) for index in (0, 1, 4, 6, 7)] == [(1, 1), (1, 2), (2, 1), (3, 1), (4, 1)]
-    assert [source.line(number) for number in range(1, 7)] == ["ab", "c", "", "d", "", ""]
+    shown = [source.problem(index, index + 1, "x", "m").source for index in (0, 1, 4, 6, 7)]
+    assert shown == ["ab", "ab", "c", " ", "d"]
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
@@ -46,6 +47,16 @@ def test_characters_that_could_hide_something_are_placed(character: str) -> None
 def test_many_control_characters_are_not_all_listed() -> None:
     _, problems = read_source(b"a" + b"\x01" * 1000, "f")
     assert len(problems) == 20
+
+
+@pytest.mark.parametrize("column", [1, 250, 251, 252, 499, 500, 501, 1001, 9_990, 10_001])
+def test_a_long_line_is_shown_around_any_column(column: int) -> None:
+    line = "".join(chr(ord("a") + number % 26) for number in range(10_000))
+    problem = Source("f", f"first\n{line}\nlast\n").problem(5 + column, 15 + column, "x", "m")
+    assert (problem.line, problem.column, len(problem.source) <= 500) == (2, column, True)
+    assert line[problem.skipped :].startswith(problem.source)
+    marked = problem.source[column - 1 - problem.skipped :][: problem.length]
+    assert marked == line[column - 1 :][:10]
 
 
 def test_the_limit_is_256_kb_exactly() -> None:
