@@ -10,6 +10,7 @@ from clowdy.schema.text import printable, quoted
 
 DEFAULT_ATTRIBUTE = "handler"
 _LONGEST = 1000
+_OTHER_FILES = ("html", "ipynb", "js", "json", "md", "mjs", "pyc", "pyi", "sh", "ts", "txt", "yaml", "yml", "toml")
 _FORM = "write FILE:ATTRIBUTE, as in api/users.py:get"
 
 
@@ -64,11 +65,16 @@ def check_handler(text: str) -> HandlerPath:
 def _meant(text: str) -> str:
     """What `api/users.py`, `api.users:get` and `api.users.get` were probably meant to say."""
     module, _, attribute = text.partition(":")
+    if ":" in attribute or module.rpartition(".")[2] in _OTHER_FILES:
+        return _FORM
     if not attribute and not module.endswith(".py"):
         module, _, attribute = module.rpartition(".")
     if not module.endswith(".py"):
-        module = module.replace(".", "/") + ".py"
-    attribute = attribute or DEFAULT_ATTRIBUTE
-    if module == ".py" or ":" in attribute or printable(module) != module:
+        # Dots separate modules only where slashes do not separate folders.
+        module = (module if "/" in module else module.replace(".", "/")) + ".py"
+    meant = f"{module}:{attribute or DEFAULT_ATTRIBUTE}"
+    try:
+        check_handler(meant)
+    except Rejection:
         return _FORM
-    return f"did you mean {quoted(f'{module}:{attribute}')}?"
+    return f"did you mean {quoted(meant)}?"

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -20,7 +20,9 @@ from clowdy.schema.reading import Reading, label
 from clowdy.schema.text import printable, quoted
 from clowdy.schema.units import is_memory, is_timeout
 
-_SPOKEN_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false", "y": "true", "n": "false"}
+_SPOKEN_BOOLEANS = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
+# Their patterns stand in the schema for editors alone: who reads the text says better what is wrong.
+_READ_ELSEWHERE = ("handler", "request", "schedule", "function")
 _COUNTS = ("maxProperties", "maxItems")
 
 
@@ -99,10 +101,14 @@ def check_shape(reading: Reading) -> None:
 
 
 def _is_told_elsewhere(violation: _Violation) -> bool:
-    """Whether a pattern stands in the schema for editors alone, and who reads the text says better what is wrong."""
+    """Whether a pattern is one for editors alone."""
+    path = violation.path
     if violation.is_key:
-        return violation.path == ("routes",)
-    return violation.keyword == "pattern" and violation.path[-1] in ("handler", "request")
+        return path == ("routes",)
+    if violation.keyword != "pattern":
+        return False
+    key = path[-2] if isinstance(path[-1], int) else path[-1]
+    return path[:-1] == ("routes",) or key in _READ_ELSEWHERE
 
 
 def _bad_name(reading: Reading, violation: _Violation) -> None:
@@ -153,29 +159,43 @@ def _bad_value(reading: Reading, violation: _Violation) -> None:
 
 
 def _hint(reading: Reading, violation: _Violation) -> str:
+    """What to write, where it is certain that the schema takes it."""
     node = reading.marks.node(violation.path)
     if not isinstance(node, Scalar):
         return ""
-    types = violation.schema.get("type", ())
-    types = [types] if isinstance(types, str) else types
-    choices = violation.schema.get("enum", ())
-    takes_boolean = "boolean" in types or True in choices
+    schema, text = violation.schema, node.text
     if node.value is None:
-        return (
-            "write {} or leave it out" if violation.schema.get("default") == {} else "give it a value or leave it out"
-        )
-    if takes_boolean and node.text.lower() in _SPOKEN_BOOLEANS:
-        return f"did you mean {_SPOKEN_BOOLEANS[node.text.lower()]}?"
-    if takes_boolean and not node.plain and node.text.lower() in ("true", "false"):
-        return f"write {node.text.lower()} without quotes"
+        if schema.get("default") == {}:
+            return "write {} or leave it out"
+        return "give it a value" if violation.path[-1] in _required_keys() else "give it a value or leave it out"
+    spoken = _SPOKEN_BOOLEANS.get(text.lower())
+    if spoken is not None and _takes(schema, spoken):
+        return f"did you mean {json.dumps(spoken)}?"
+    unquoted = replace(node, plain=True).value
+    if not node.plain and not isinstance(unquoted, str) and _takes(schema, unquoted):
+        return f"write {printable(text, 20)} without quotes"
     if violation.keyword == "enum":
-        return reading.suggest.hint(node.text, [choice for choice in choices if isinstance(choice, str)])
-    if not isinstance(node.value, str):
-        if violation.schema.get("format") == "clowdy-memory":
-            return f"did you mean {quoted(node.text + 'MB')}?"
-        return f"put it in quotes: {quoted(node.text)}" if "string" in types and violation.keyword == "type" else ""
-    if violation.schema.get("format") == "clowdy-timeout" and node.text.isdecimal():
-        return f"did you mean {printable(node.text, 20)} without quotes?"
-    if not node.plain and violation.keyword == "type" and {"number", "integer"} & set(types) and "string" not in types:
-        return "write the number without quotes"
-    return ""
+        return reading.suggest.hint(text, [choice for choice in violation.wanted if isinstance(choice, str)])
+    if isinstance(node.value, str):
+        return ""
+    if schema.get("format") == "clowdy-memory" and _takes(schema, f"{text}MB"):
+        return f"did you mean {quoted(f'{text}MB')}?"
+    return f"put it in quotes: {quoted(text)}" if _takes(schema, text) else ""
+
+
+def _takes(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a value that is no list and no mapping fits one part of the schema."""
+    return _validator().evolve(schema=schema).is_valid(value)
+
+
+@functools.cache
+def _required_keys() -> frozenset[str]:
+    """Every key that must be there in the mapping that knows it."""
+    found: set[str] = set()
+    waiting: list[Any] = [load_schema()]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            found.update(part["required"] if isinstance(part.get("required"), list) else ())
+            waiting += part.values()
+    return frozenset(found)

@@ -202,7 +202,7 @@ REFUSED = [
     (MINIMAL + "name: Shop\n", 2, 7, "bad-value", "project name"),
     (MINIMAL + "name: s\n", 2, 7, "bad-value", "2 to 40"),
     (MINIMAL + "name: \"shop\\n\"\n", 2, 7, "bad-value", "project name"),
-    (MINIMAL + "name: 5\n", 2, 7, "wrong-type", 'put it in quotes: "5"'),
+    (MINIMAL + "name: 5\n", 2, 7, "wrong-type", "project name"),
     (MINIMAL + "description: 1.0\n", 2, 14, "wrong-type", 'put it in quotes: "1.0"'),
     # functions
     (in_function("timeout: 0"), 2, 20, "bad-value", "at most 900"),
@@ -212,6 +212,8 @@ REFUSED = [
     (in_function("timeout: .inf"), 2, 20, "bad-value", "at most 900"),
     (in_function("timeout: 1e999"), 2, 20, "bad-value", "at most 900"),
     (in_function("timeout: '10'"), 2, 20, "bad-value", "without quotes"),
+    ("functions:\n  schedule: {memory: 5TB}\n", 2, 22, "bad-value", "256MB"),
+    (MINIMAL + "routes:\n  GET /: he lo\n", 3, 10, "route-function", "he lo is not a function"),
     (in_function("timeout: true"), 2, 20, "wrong-type", "seconds"),
     (in_function("timeout: [1]"), 2, 11, "wrong-type", "not a list"),
     (in_function("memory: 31MB"), 2, 19, "bad-value", "32MB to 4GB"),
@@ -285,6 +287,47 @@ def test_a_problem_has_its_place_its_code_and_says_what_to_do(
     assert words in f"{problem.message}: {problem.hint}"
     assert "\n" not in problem.message + problem.hint
     assert not problem.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (MINIMAL + "name: 5\n", ""),
+        (MINIMAL + "name: true\n", 'put it in quotes: "true"'),
+        (MINIMAL + "description: 1.0\n", 'put it in quotes: "1.0"'),
+        ("functions:\n", "give it a value"),
+        (MINIMAL + "env:\n", "write {} or leave it out"),
+        (MINIMAL + "description:\n", "give it a value or leave it out"),
+        (MINIMAL + "cors: no\n", ""),
+        (MINIMAL + "cors: on\n", "did you mean true?"),
+        (MINIMAL + "cors: 'true'\n", "write true without quotes"),
+        (MINIMAL + "cors: 'false'\n", ""),
+        (MINIMAL + "routes:\n  GET /: 5\n", ""),
+        (MINIMAL + "routes:\n  GET /: {function: 5}\n", ""),
+        (MINIMAL + "env: {A: {secret: 'yes'}}\n", "did you mean true?"),
+        (in_function("timeout: true"), ""),
+        (in_function("timeout: '10'"), "write 10 without quotes"),
+        (in_function("timeout: '1000'"), ""),
+        (in_function("memory: 256"), 'did you mean "256MB"?'),
+        (in_function("memory: 5"), ""),
+        (in_function("memory: 268435456"), ""),
+        (in_function("memory: true"), ""),
+        (in_function("cpu: '1'"), "write 1 without quotes"),
+        (in_function("cpu: '99'"), ""),
+        (in_function("cpu: 'one'"), ""),
+        (in_function("public: 'FALSE'"), "write FALSE without quotes"),
+        (in_function("public: off"), "did you mean false?"),
+        (in_function("handler: 5"), ""),
+        (in_function("source: 5"), 'put it in quotes: "5"'),
+    ],
+)
+def test_a_hint_is_given_only_where_what_it_says_is_accepted(text: str, hint: str) -> None:
+    assert only(text).hint == hint
+
+
+def test_a_number_is_not_to_be_made_a_cron_expression_by_quotes() -> None:
+    for text in ("schedule: 5", "schedule: [5]"):
+        assert "put it in quotes" not in " ".join(problem.hint for problem in parse(in_function(text)).problems)
 
 
 NOT_AVAILABLE = [

@@ -10,6 +10,8 @@ import pytest
 from clowdy.schema.paths import HandlerPath, check_handler, check_path, default_handler
 from clowdy.schema.rejection import Rejection
 
+FORM = "write FILE:ATTRIBUTE, as in api/users.py:get"
+
 
 @pytest.mark.parametrize(
     ("text", "path"),
@@ -72,6 +74,29 @@ def test_what_is_no_handler(text: str, words: str) -> None:
     with pytest.raises(Rejection) as caught:
         check_handler(text)
     assert words in f"{caught.value.message}: {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("functions/hello:h", 'did you mean "functions/hello.py:h"?'),
+        ("functions/hello.h", 'did you mean "functions/hello.py:h"?'),
+        ("functions/hello.py.h", 'did you mean "functions/hello.py:h"?'),
+        ("functions.hello:h", 'did you mean "functions/hello.py:h"?'),
+        ("functions/hello.txt:h", FORM),
+        ("functions/hello.txt", FORM),
+        ("hello.js:handler", FORM),
+        ("hello.pyc:handler", FORM),
+        ("functions/v1.2/hello:h", FORM),
+        ("../hello:h", FORM),
+        ("hello:1st", FORM),
+        ("hello:class", FORM),
+    ],
+)
+def test_what_was_meant_is_said_only_where_it_could_be_a_handler(text: str, hint: str) -> None:
+    with pytest.raises(Rejection) as caught:
+        check_handler(text)
+    assert caught.value.hint == hint
 
 
 def test_a_function_with_a_dash_is_found_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
