@@ -6,6 +6,7 @@ from typing import Any
 
 from clowdy.schema.manifest import Auth, CheckSpec, RouteSpec
 from clowdy.schema.marks import Path, Repetition
+from clowdy.schema.nodes import Mapping, Scalar
 from clowdy.schema.reading import Reading
 from clowdy.schema.rejection import Rejection
 from clowdy.schema.routes import RoutePattern, has_route, parse_request, parse_route
@@ -58,6 +59,19 @@ def _repeated(reading: Reading, repetition: Repetition) -> None:
         reading.add(reading.marks.key_problem(repetition.entry, rejection.code, rejection.message, rejection.hint))
     else:
         reading.add(reading.marks.key_problem(repetition.entry, "route-duplicate", *_twice(pattern, pattern, line)))
+        value = repetition.entry.value
+        if isinstance(value, Mapping) and "function" in value.entries:
+            value = value.entries["function"].value
+        functions = reading.data.get("functions")
+        if isinstance(value, Scalar) and isinstance(functions, dict) and value.text not in functions:
+            reading.add(reading.marks.value_problem(value, *_unknown(reading, value.text, functions)))
+
+
+def _unknown(reading: Reading, name: str, functions: dict[str, Any]) -> tuple[str, str, str]:
+    shown = ", ".join(printable(known, 60) for known in list(functions)[:_NAMES_SHOWN])
+    more = ", …" if len(functions) > _NAMES_SHOWN else ""
+    hint = reading.suggest.hint(name, functions) or f"the functions are: {shown}{more}"
+    return "route-function", f"{printable(name, 60)} is not a function of this file", hint
 
 
 def _function(reading: Reading, path: Path, target: Any) -> str | None:
@@ -69,10 +83,7 @@ def _function(reading: Reading, path: Path, target: Any) -> str | None:
     functions = reading.data.get("functions")
     if not isinstance(functions, dict) or name in functions:
         return name
-    shown = ", ".join(printable(known, 60) for known in list(functions)[:_NAMES_SHOWN])
-    more = ", …" if len(functions) > _NAMES_SHOWN else ""
-    hint = reading.suggest.hint(name, functions) or f"the functions are: {shown}{more}"
-    reading.note(place, "route-function", f"{printable(name, 60)} is not a function of this file", hint)
+    reading.note(place, *_unknown(reading, name, functions))
     return None
 
 

@@ -68,6 +68,10 @@ class Marks:
         """A problem with the key of `entry`, which `path` cannot name: it is not the first of that name."""
         return self._source.problem(entry.key.start, entry.key.end, code, message, hint)
 
+    def value_problem(self, value: Scalar, code: str, message: str, hint: str = "") -> Problem:
+        """A problem with a value that `path` cannot name: its key is not the first of that name."""
+        return self._source.problem(value.start, value.end, code, message, hint)
+
     def key_line(self, entry: Entry) -> int:
         """The line of the key of `entry`."""
         return self._source.place(entry.key.start)[0]

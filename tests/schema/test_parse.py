@@ -431,6 +431,16 @@ def test_a_duplicate_route_says_it_in_the_words_of_the_refusal() -> None:
     assert problem.hint == "the first is at line 3: remove one of them"
 
 
+def test_the_functions_of_a_duplicate_route_are_judged_as_well() -> None:
+    text = MINIMAL + "routes:\n  GET /a: hello\n  GET /a: nosuch\n  GET /a: {function: neither}\n"
+    assert found(text) == [
+        (4, 3, "route-duplicate"),
+        (4, 11, "route-function"),
+        (5, 3, "route-duplicate"),
+        (5, 22, "route-function"),
+    ]
+
+
 def test_several_anchors_and_aliases_are_all_named_and_the_rest_is_judged() -> None:
     text = "functions: {a: &x {}, b: *x}\nenv: {A: null}\n"
     assert [code for _, _, code in found(text)] == ["anchor", "anchor", "wrong-type"]
