@@ -70,14 +70,20 @@ def arguments(call: ast.Call) -> list[ast.expr]:
 
 
 def words(argument: ast.expr, tree: ast.AST) -> Iterator[str]:
-    """The texts that an argument may be: itself, one of several, or what its name was given in the module."""
+    """The texts that an argument may be: itself, one of several, or what the module gives to its name."""
     named = {part.id for part in ast.walk(argument) if isinstance(part, ast.Name)}
-    given = [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and named & {getattr(target, "id", "") for target in node.targets}
-    ]
-    for value in [argument, *given]:
+    for value in [argument, *meanings(named, tree)]:
         choices = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
         choices += value.values if isinstance(value, ast.Dict) else []
         yield from (one.value for one in choices if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
+def meanings(names: set[str], tree: ast.AST) -> Iterator[ast.expr]:
+    """What the variables of these names are assigned, and what the functions of these names return."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and names & {getattr(target, "id", "") for target in node.targets}:
+            yield node.value
+        elif isinstance(node, ast.FunctionDef) and node.name in names:
+            for part in ast.walk(node):
+                if isinstance(part, ast.Return) and part.value is not None:
+                    yield from part.value.elts if isinstance(part.value, ast.Tuple) else [part.value]
