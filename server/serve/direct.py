@@ -183,7 +183,9 @@ def _event_in(body: bytes) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         # Long integers, deep nesting, lone surrogates.
-        return json.dumps(value, separators=(",", ":")).encode()
+        with contextlib.suppress(RecursionError):
+            return json.dumps(value, separators=(",", ":")).encode()
+        raise ValueError("the input is nested too deeply") from None
 
 
 def _parse(body: bytes) -> Any:

@@ -80,6 +80,15 @@ async def test_what_is_not_such_json_is_refused(on: Stage, body: bytes) -> None:
     assert not on.pool.calls
 
 
+async def test_json_is_taken_or_refused_however_deep_it_is(on: Stage) -> None:
+    on.play("GET /a: fixed", fixed=returning(b"1"))
+
+    # Around the depth at which the standard library gives up, which depends on how deep its caller is.
+    for depth in (*range(900, 1000, 5), 2000):
+        body = b'{"input":' + b"[" * depth + b"]" * depth + b"}"
+        assert (await invoke(on, "/api/invoke/fixed0000000", body)).status in (200, 422)
+
+
 async def test_compressed_bodies_are_not_taken(on: Stage) -> None:
     reply = await on.ask(ECHO, "POST", [("Content-Encoding", "gzip")], gzip.compress(b'{"input": 1}'))
 
