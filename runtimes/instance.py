@@ -45,6 +45,11 @@ class Cell(Protocol):
         ...
 
     @property
+    def packages(self) -> str | None:
+        """The folder of the installed requirements, as the function sees it; None where it has none."""
+        ...
+
+    @property
     def process(self) -> Process:
         """The first process."""
         ...
@@ -205,6 +210,7 @@ class RunnerInstance:
         }
         return {
             "app": self._cell.app,
+            "packages": self._cell.packages,
             "sources": list(application.sources),
             "type": application.type.value,
             "offline": self._cell.offline,

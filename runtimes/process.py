@@ -14,6 +14,7 @@ from clowdy.runtimes.api import Application, DriverUnavailable, Instance, Kind, 
 from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.instance import RunnerInstance
 from clowdy.runtimes.launcher import Command, Launcher, Process
+from clowdy.runtimes.packages import find_layer
 from clowdy.runtimes.runner import Python, find_python, install_runner, runner_arguments
 from clowdy.schema.manifest import Network
 
@@ -24,14 +25,19 @@ class _ProcessCell:
     throttled = False
     offline = False
 
-    def __init__(self, folder: Path, process: Process, cache: CodeCache) -> None:
+    def __init__(self, folder: Path, packages: Path | None, process: Process, cache: CodeCache) -> None:
         self._folder = folder
+        self._packages = packages
         self._process = process
         self._cache = cache
 
     @property
     def app(self) -> str:
         return str(self._folder)
+
+    @property
+    def packages(self) -> str | None:
+        return str(self._packages) if self._packages is not None else None
 
     @property
     def process(self) -> Process:
@@ -53,14 +59,18 @@ class _ProcessCell:
 
 
 class ProcessDriver:
-    """Runs functions as plain processes of the server's own user."""
+    """Runs functions as plain processes of the server's own user.
+
+    `layers` has a folder for each requirements layer, named by its digest.
+    """
 
     name = "process"
     promises: frozenset[Promise] = frozenset()
     notice: str | None = "functions run without isolation (--runtime process): for development only"
 
-    def __init__(self, data_dir: Path, python: str | None = None) -> None:
+    def __init__(self, data_dir: Path, python: str | None = None, *, layers: Path | None = None) -> None:
         self._root = data_dir / "runtime" / "process"
+        self._layers = layers or data_dir / "layers"
         self._wanted = python
         self._found: Python | None = None
         self._runner = ""
@@ -89,8 +99,9 @@ class ProcessDriver:
         self._runner = str(install_runner(self._root, self._found))
 
     async def start(self, kind: Kind) -> Instance:
-        if kind.layer is not None or kind.network is not Network.OFF:
-            raise DriverUnavailable("requirements and network are not available in this version")
+        if kind.network is not Network.OFF:
+            raise DriverUnavailable("network is not available in this version")
+        packages = find_layer(self._layers, kind.layer)
         assert self._found is not None
         if self._launcher is None:
             raise DriverUnavailable("the driver is closed")
@@ -117,7 +128,7 @@ class ProcessDriver:
             theirs.close()
             os.close(output_end)
         instance = RunnerInstance(
-            name, kind, _ProcessCell(folder, process, self._cache), output, self._instances.discard
+            name, kind, _ProcessCell(folder, packages, process, self._cache), output, self._instances.discard
         )
         self._instances.add(instance)
         await instance.attach(channel)

@@ -129,7 +129,11 @@ class Standbys:
         try:
             instance = await within(self._clock, 10.0, self._driver.start(kind))
         except (DriverUnavailable, TimeoutError) as error:
-            self._backoff.failed(self._clock.now())
+            if kind == PLAIN:
+                self._backoff.failed(self._clock.now())
+            else:
+                # One kind that cannot be had, as when its layer was removed, must not keep the others from theirs.
+                self._used.pop(kind, None)
             log.warning("no standby could be started: %s", error)
         finally:
             if instance is None:

@@ -48,6 +48,9 @@ def prepare(start: dict[str, Any]) -> None:
         if path not in paths:
             paths.append(path)
     sys.path[:0] = paths
+    if start["packages"]:
+        # Where site-packages stand for any Python: a backport must not take the place of the standard library's own.
+        sys.path.append(start["packages"])
     _forget_shadowed(paths)
     sys.argv = [""]
 

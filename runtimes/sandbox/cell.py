@@ -28,6 +28,7 @@ class SandboxCell:
     def __init__(
         self,
         folder: Path,
+        packages: str | None,
         process: Process,
         cache: CodeCache,
         group: Group | None,
@@ -35,6 +36,7 @@ class SandboxCell:
         give_back: Callable[[], None],
     ) -> None:
         self._folder = folder
+        self._packages = packages
         self._process = process
         self._cache = cache
         self._group = group
@@ -49,6 +51,10 @@ class SandboxCell:
     @property
     def app(self) -> str:
         return APP
+
+    @property
+    def packages(self) -> str | None:
+        return self._packages
 
     @property
     def process(self) -> Process:

@@ -9,6 +9,7 @@ from pathlib import Path
 SECCOMP_DESCRIPTOR = 5
 APP = "/app"
 RUNNER = "/runner"
+PACKAGES = "/packages"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _TOP_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
@@ -42,10 +43,14 @@ def sandbox_command(
     *,
     app: str,
     runner: str,
+    packages: str | None,
     tmp_bytes: int,
     program: Sequence[str],
 ) -> tuple[str, ...]:
-    """`program` alone in namespaces of its own, without capabilities, seeing `app` at /app and `runner` at /runner."""
+    """`program` alone in namespaces of its own, without capabilities.
+
+    It sees `app` at /app, `runner` at /runner and `packages`, where there are any, at /packages.
+    """
     command = [
         bubblewrap,
         *("--unshare-all", "--unshare-user", "--disable-userns"),
@@ -69,6 +74,7 @@ def sandbox_command(
         *("--remount-ro", "/dev"),
         *("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108  (the sandbox's own)
         *("--ro-bind", runner, RUNNER, "--ro-bind", app, APP),
+        *(("--ro-bind", packages, PACKAGES) if packages is not None else ()),
         *("--symlink", f"{RUNNER}/etc", "/etc"),
         *("--remount-ro", "/", "--chdir", APP),
         *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),

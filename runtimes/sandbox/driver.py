@@ -16,10 +16,11 @@ from clowdy.runtimes.api import DriverUnavailable, Instance, Kind, Limits, Promi
 from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.instance import RunnerInstance
 from clowdy.runtimes.launcher import Command, Launcher
+from clowdy.runtimes.packages import find_layer
 from clowdy.runtimes.runner import Python, find_python, install_runner, runner_arguments
 from clowdy.runtimes.sandbox.cell import SandboxCell
 from clowdy.runtimes.sandbox.cgroups import Groups, find_groups
-from clowdy.runtimes.sandbox.command import RUNNER, System, find_system, sandbox_command
+from clowdy.runtimes.sandbox.command import PACKAGES, RUNNER, System, find_system, sandbox_command
 from clowdy.runtimes.sandbox.identities import Identities, choose_identities
 from clowdy.runtimes.sandbox.seccomp import build_filter, filter_file
 from clowdy.runtimes.sandbox.view import View, open_view
@@ -79,13 +80,23 @@ class SandboxDriver:
     """Runs functions under bubblewrap.
 
     `data_dir` holds code and runner; `run_dir`, in /run, is where instances find them when the data directory lies
-    where their users cannot pass. `use_groups` False behaves as where no control group can be written.
+    where their users cannot pass. `layers`, by default in the data directory, has a folder for each requirements
+    layer, named by its digest. `use_groups` False behaves as where no control group can be written.
     """
 
     name = "sandbox"
 
-    def __init__(self, data_dir: Path, run_dir: Path, python: str | None = None, *, use_groups: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        run_dir: Path,
+        python: str | None = None,
+        *,
+        layers: Path | None = None,
+        use_groups: bool = True,
+    ) -> None:
         self._data_dir = data_dir
+        self._layers = layers or data_dir / "layers"
         self._run_dir = run_dir
         self._wanted = python
         self._use_groups = use_groups
@@ -97,6 +108,7 @@ class SandboxDriver:
         self._held: _Held | None = None
         self._found: Python
         self._view: View | None = None
+        self._layer_view: View | None = None
         self._system: System
         self._cache: CodeCache
         self._filter = b""
@@ -154,6 +166,7 @@ class SandboxDriver:
         if self._groups is not None:
             self._groups.clear()
         self._view = open_view(self._data_dir / "runtime" / "sandbox", self._run_dir)
+        self._layer_view = open_view(self._layers, self._run_dir, "layers")
         written = self._view.written
         remove(written / "instances")
         (written / "instances").mkdir(mode=0o711)
@@ -165,18 +178,15 @@ class SandboxDriver:
         return await self._start(kind)
 
     async def _start(self, kind: Kind) -> RunnerInstance:
-        if kind.layer is not None or kind.network is not Network.OFF:
-            raise DriverUnavailable("requirements and network are not available in this version")
+        if kind.network is not Network.OFF:
+            raise DriverUnavailable("network is not available in this version")
         if self._launcher is None:
             raise DriverUnavailable("the driver is closed")
         launcher = self._launcher
         await launcher.reopen()
-        held, self._held = self._held, None
-        if held is not None and held.cell.process.ended.done():
-            await held.give_up()
-            held = None
+        held = await self._take_held() if kind == _PLAIN else None
         if held is None:
-            held = self._prepare(launcher)
+            held = self._prepare(launcher, kind)
         self._instances.add(held.instance)
         await held.begin()
         # Once this one has had its turn: one is held ready, never more.
@@ -185,17 +195,25 @@ class SandboxDriver:
         held.cell.note_init()
         return held.instance
 
+    async def _take_held(self) -> _Held | None:
+        held, self._held = self._held, None
+        if held is not None and held.cell.process.ended.done():
+            await held.give_up()
+            return None
+        return held
+
     def _hold(self) -> None:
         """Prepares the next process up to the last step: to enter a control group can take 10 ms."""
         if self._held is None and self._launcher is not None and self._launcher.alive:
             try:
-                self._held = self._prepare(self._launcher)
+                self._held = self._prepare(self._launcher, _PLAIN)
             except OSError:
                 # The next start meets the same, and tells it to whoever asked.
                 self._held = None
 
-    def _prepare(self, launcher: Launcher) -> _Held:
+    def _prepare(self, launcher: Launcher, kind: Kind) -> _Held:
         assert self._view is not None
+        packages = self._packages(kind.layer)
         name = secrets.token_hex(6)
         uid = self._identities.take() if self._identities is not None else None
         folder = self._view.written / "instances" / name
@@ -217,6 +235,7 @@ class SandboxDriver:
                 self._system,
                 app=str(shown / "instances" / name),
                 runner=str(shown / self._runner),
+                packages=packages,
                 tmp_bytes=Limits().tmp_bytes,
                 program=runner_arguments(self._found, RUNNER, Limits().processes),
             ),
@@ -242,9 +261,24 @@ class SandboxDriver:
             if uid is not None and self._identities is not None:
                 self._identities.give_back(uid)
 
-        cell = SandboxCell(folder, process, self._cache, group, self._watcher, give_back)
-        instance = RunnerInstance(name, _PLAIN, cell, output, self._instances.discard)
+        cell = SandboxCell(
+            folder, PACKAGES if packages is not None else None, process, self._cache, group, self._watcher, give_back
+        )
+        instance = RunnerInstance(name, kind, cell, output, self._instances.discard)
         return _Held(instance, cell, channel, opener)
+
+    def _packages(self, layer: str | None) -> str | None:
+        """Where bubblewrap finds a layer; raises DriverUnavailable."""
+        folder = find_layer(self._layers, layer)
+        if folder is None:
+            return None
+        assert self._layer_view is not None
+        if self._layer_view.written != self._layers:
+            raise DriverUnavailable(
+                f"{self._layers} lies where the users of functions cannot pass, and this process has no mounts of its "
+                "own. Cure: --data-dir below a folder that all may pass"
+            )
+        return str(self._layer_view.shown / folder.name)
 
     async def close(self) -> None:
         # First of all, so that nothing is started or held from now on.
@@ -259,8 +293,9 @@ class SandboxDriver:
         groups, self._groups = self._groups, None
         if groups is not None:
             groups.close()
-        view, self._view = self._view, None
-        if view is not None:
+        views = [view for view in (self._layer_view, self._view) if view is not None]
+        self._view = self._layer_view = None
+        for view in views:
             view.close(self._run_dir)
 
 

@@ -60,8 +60,11 @@ class View:
                     folder.rmdir()
 
 
-def open_view(folder: Path, run_dir: Path) -> View:
-    """Makes `folder` reachable for the users of instances; blocks. Raises DriverUnavailable."""
+def open_view(folder: Path, run_dir: Path, name: str = "view") -> View:
+    """Makes `folder` reachable for the users of instances, by `name` in `run_dir` if need be; blocks.
+
+    Raises DriverUnavailable.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     if os.geteuid() != 0:
         return View(folder, folder)
@@ -73,7 +76,7 @@ def open_view(folder: Path, run_dir: Path) -> View:
     if not _passable(run_dir):
         raise DriverUnavailable(f"{run_dir} lies below a folder that the users of functions cannot pass")
     if _private:
-        shown = run_dir / "view"
+        shown = run_dir / name
         shown.mkdir(exist_ok=True, mode=0o711)
         if not shown.samefile(folder):
             _bind(folder, shown)

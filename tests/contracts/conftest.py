@@ -32,6 +32,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
+def layers(world: World, folders: Path) -> Path:
+    """Where the open driver looks for requirements layers."""
+    return folders / world.driver.name / "layers"
+
+
+@pytest.fixture
 async def world(request: pytest.FixtureRequest, folders: Path) -> AsyncIterator[World]:
     """An open driver. What it leaves behind fails the test."""
     name = request.param

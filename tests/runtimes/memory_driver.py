@@ -59,6 +59,8 @@ class MemoryDriver:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     instances: list[MemoryInstance] = field(default_factory=list)
     unavailable: str = ""
+    missing: set[str] = field(default_factory=set)
+    asked: list[Kind] = field(default_factory=list)
     gate: asyncio.Event | None = None
     starting: int = 0
     most_starting: int = 0
@@ -71,6 +73,7 @@ class MemoryDriver:
         self.is_open = True
 
     async def start(self, kind: Kind) -> MemoryInstance:
+        self.asked.append(kind)
         self.starting += 1
         self.most_starting = max(self.most_starting, self.starting)
         try:
@@ -81,6 +84,8 @@ class MemoryDriver:
             self.starting -= 1
         if self.unavailable:
             raise DriverUnavailable(self.unavailable)
+        if kind.layer in self.missing:
+            raise DriverUnavailable(f"the requirements layer {kind.layer} is not there")
         self.started += 1
         instance = MemoryInstance(self, f"memory-{self.started}", kind)
         self.instances.append(instance)

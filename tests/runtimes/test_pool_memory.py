@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from clowdy.runtimes.api import Application, Handler, Instance, Network, Ready, StartFailed
+from clowdy.runtimes.api import Application, DriverUnavailable, Handler, Instance, Kind, Network, Ready, StartFailed
 from clowdy.runtimes.pool import Lease, NoMemory, Pool, Withdrawn
 from clowdy.schema.units import MEBIBYTE
 from tests.runtimes.manual_clock import ManualClock, settle
@@ -150,6 +150,21 @@ async def test_a_standby_is_only_for_its_kind(driver: MemoryDriver, clock: Manua
 
     assert instance.kind == (None, Network.ON)
     assert driver.instances[0].application is None
+    await pool.close()
+
+
+async def test_a_kind_that_cannot_be_had_is_not_tried_again_until_it_is_used(
+    driver: MemoryDriver, clock: ManualClock
+) -> None:
+    driver.missing.add("gone")
+    pool = await opened(driver, clock, budget=1024, standbys=1)
+    with pytest.raises(DriverUnavailable, match="gone is not there"):
+        await pool.acquire(application("broken", layer="gone"))
+    await clock.advance(600)
+
+    assert driver.asked.count(Kind("gone", Network.OFF)) == 2
+    assert pool.stats()["standbys"] == 1
+    assert_counted(pool, driver)
     await pool.close()
 
 

@@ -7,11 +7,17 @@ from clowdy.runtimes.sandbox.command import System, find_system, sandbox_command
 PROGRAM = ("/usr/bin/python3", "-I", "/runner/main.py")
 
 
-def command() -> list[str]:
+def command(packages: str | None = None) -> list[str]:
     system = System(links=(("usr/lib", "/lib"),), folders=("/usr",))
     return list(
         sandbox_command(
-            "/usr/bin/bwrap", system, app="/run/x/app", runner="/run/x/runner", tmp_bytes=64, program=PROGRAM
+            "/usr/bin/bwrap",
+            system,
+            app="/run/x/app",
+            runner="/run/x/runner",
+            packages=packages,
+            tmp_bytes=64,
+            program=PROGRAM,
         )
     )
 
@@ -40,6 +46,14 @@ def test_nothing_is_bound_for_writing_but_devices() -> None:
     seen = {words[place + 2] for place, word in enumerate(words) if word == "--ro-bind"}
     assert seen == {"/usr", "/app", "/runner"}
     assert words.index("--remount-ro") < words.index("--tmpfs", words.index("/dev/shm"))
+
+
+def test_packages_are_bound_read_only_at_their_place() -> None:
+    words = command("/data/layers/abc")
+    place = words.index("/packages")
+    assert words[place - 2 : place + 1] == ["--ro-bind", "/data/layers/abc", "/packages"]
+    assert place < words.index("--remount-ro", place)
+    assert "/packages" not in command()
 
 
 def test_the_size_is_that_of_tmp() -> None:
