@@ -1,9 +1,9 @@
 """What hooks and server say to each other, as bytes and as values. Pure.
 
-Pre-receive sends lines up to an empty one: its name, where git keeps the objects apart, and git's ref lines. It gets
-lines of text and at last `accepted` or `refused`. Proc-receive sends its name and then what git says to it, and gets
-what git shall hear. A ref name cannot pose as another line: git asks proc-receive with whole names, and one that was
-not reported so refuses the push.
+Pre-receive sends lines up to an empty one: its name, the format that the pusher wants to read, where git keeps the
+objects apart, and git's ref lines. It gets lines of text and at last `accepted` or `refused`. Proc-receive sends its
+name and then what git says to it, and gets what git shall hear. A ref name cannot pose as another line: git asks
+proc-receive with whole names, and one that was not reported so refuses the push.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ Line = tuple[str, str, str]
 class PreReceive:
     """What pre-receive reports: the push, and where git keeps its objects apart (empty when it brings none).
 
-    `refs` are (old, new, ref) with 40 zeros for none.
+    `refs` are (old, new, ref) with 40 zeros for none; `json` tells that the pusher reads JSON.
     """
 
     push_id: str
     cwd: str
     refs: tuple[Line, ...]
     object_directory: str
+    json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,12 @@ class Verdict:
 
 def parse_pre_receive(push_id: str, cwd: str, message: bytes) -> PreReceive:
     """The report of pre-receive; raises ValueError."""
-    name, objects, *lines = _text(message.removesuffix(b"\n\n")).split("\n")
-    if name != "pre-receive" or not objects.startswith("objects "):
+    name, wanted, objects, *lines = _text(message.removesuffix(b"\n\n")).split("\n")
+    known = ("format text", "format json")
+    if name != "pre-receive" or wanted not in known or not objects.startswith("objects "):
         raise ValueError("a hook did not say what it was expected to")
-    return PreReceive(push_id, cwd, tuple(_line(line) for line in lines), objects.removeprefix("objects "))
+    refs = tuple(_line(line) for line in lines)
+    return PreReceive(push_id, cwd, refs, objects.removeprefix("objects "), wanted == "format json")
 
 
 def parse_proc_receive(push_id: str, cwd: str, talk: bytes) -> ProcReceive:

@@ -103,10 +103,10 @@ class PushDesk:
         reasons = await asyncio.to_thread(judge_quarantine, ticket.repository, call)
         problems = [Problem(FILE, 1, 1, "push", reason) for reason in reasons]
         if problems and ticket.project is not None:
-            refused = self._new(ticket.project, ticket, call.refs, ())
+            refused = self._new(ticket.project, ticket, call.refs, ("format=json",) if call.json else ())
             await self._turn_away(refused, problems, short_reason(problems), say)
         elif problems:
-            for line in Reporter().problems(problems, None):
+            for line in Reporter(as_json=call.json).problems(problems, None):
                 await say(line)
         ticket.reported = not reasons
         return ticket.reported

@@ -74,6 +74,19 @@ def test_deploys_problems_warnings_and_failed_starts_are_json(client: Client) ->
     assert [item.get("severity") for item in stored] == ["warning", None]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_refused_in_quarantine_is_json_too(client: Client, first: bool) -> None:
+    if not first:
+        client.hello()
+        client.push()
+    client.commit({"/".join(["d"] * 101) + "/f": "x"})
+    problem, end = said(client.push(fails=True, options=["plan", "format=json"]))
+    assert (problem["type"], problem["file"], problem["line"], problem["code"]) == ("problem", "clowdy.yaml", 1, "push")
+    assert "more than 100 levels" in problem["message"]
+    assert (end["type"], end["ok"], end["problems"]) == ("done", False, 1)
+    assert "clowdy.yaml:1:1: error[push] " in client.push(fails=True)
+
+
 def test_a_plan_changes_nothing(server: Server, client: Client, name: str) -> None:
     client.hello()
     assert "plan only, nothing changed" in client.push(options=["plan"], fails=True)

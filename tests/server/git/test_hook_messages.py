@@ -100,11 +100,19 @@ def test_anything_else_is_refused(talk: bytes) -> None:
 
 def test_what_pre_receive_reports() -> None:
     line = f"{OLD} {NEW} {MAIN}\n".encode()
-    parsed = parse_pre_receive("id", "/cwd", b"pre-receive\nobjects /q uarantine\n" + line + line + b"\n")
+    parsed = parse_pre_receive("id", "/cwd", b"pre-receive\nformat text\nobjects /q uarantine\n" + line + line + b"\n")
     assert parsed.refs == ((OLD, NEW, MAIN), (OLD, NEW, MAIN))
     assert parsed.object_directory == "/q uarantine"
-    assert parse_pre_receive("id", "/cwd", b"pre-receive\nobjects \n" + line + b"\n").object_directory == ""
-    for wrong in (b"\n\n", b"proc-receive\nobjects /q\n\n", b"pre-receive\n\n", b"pre-receive\nobjects \nx\n\n"):
+    plain = parse_pre_receive("id", "/cwd", b"pre-receive\nformat text\nobjects \n" + line + b"\n")
+    assert (plain.object_directory, plain.json) == ("", False)
+    assert parse_pre_receive("id", "/cwd", b"pre-receive\nformat json\nobjects \n" + line + b"\n").json
+    for wrong in (
+        b"\n\n",
+        b"proc-receive\nobjects /q\n\n",
+        b"pre-receive\n\n",
+        b"pre-receive\nformat text\nobjects \nx\n\n",
+        b"pre-receive\nformat x\nobjects \n\n",
+    ):
         with pytest.raises(ValueError, match=r"."):
             parse_pre_receive("id", "/cwd", wrong)
 

@@ -87,7 +87,7 @@ async def talking(desk: Desk, on_pre_receive: OnPreReceive | None = None, patien
 
 def report_of(*refs: str) -> bytes:
     lines = "".join(f"{OLD} {NEW} {ref}\n" for ref in refs)
-    return f"pre-receive\nobjects /q\n{lines}\n".encode()
+    return f"pre-receive\nformat text\nobjects /q\n{lines}\n".encode()
 
 
 def greeting(*, atomic: bool = False) -> bytes:
@@ -123,7 +123,7 @@ async def test_a_push_reports_and_then_asks(desk: Desk) -> None:
         question(MAIN),
         b"proc-receive\n\n",
         b"pre-receive\n\n",
-        b"pre-receive\nobjects /q\nonly\n\n",
+        b"pre-receive\nformat text\nobjects /q\nonly\n\n",
         b"\n\n",
         report_of(MAIN)[:-1],
     ],
