@@ -13,7 +13,7 @@ from clowdy.server.releases.context import Context
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_chain, read_entry, write_entry
 from clowdy.server.releases.index import index_release
-from clowdy.server.store import projects, releases
+from clowdy.server.store import projects, pushes, releases
 from clowdy.server.store.history import Entry
 from clowdy.server.store.projects import Project
 from clowdy.server.store.releases import Release, State
@@ -38,6 +38,7 @@ async def settle_release(context: Context, project: Project, repository: Reposit
     branch = row.record.branch
     async with context.store.writing() as connection:
         await index_release(connection, project, replace(row, state=State.DONE))
+        await pushes.finish_interrupted(connection, project.id, row.record.commit, row.number)
         known = await projects.find(connection, project.id)
         if branch is not None and known is not None and known.deploy_branch is None:
             await projects.save(connection, replace(known, deploy_branch=branch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -110,6 +110,14 @@ async def interrupt_running(connection: AsyncConnection) -> int:
     statement = update(table).where(table.c.state == State.RUNNING)
     values = {"state": State.INTERRUPTED, "reason": "the server stopped: push again"}
     return (await connection.execute(statement.values(values))).rowcount
+
+
+async def finish_interrupted(connection: AsyncConnection, project_id: str, commit: str, number: int) -> None:
+    """Marks as live the newest interrupted push of `commit`, which did become release `number`."""
+    for push in await every(connection, project_id, states=(State.INTERRUPTED,)):
+        if any(new == commit for _, new, _ in push.refs):
+            await save(connection, replace(push, state=State.LIVE, reason="", release=number))
+            return
 
 
 def _columns(push: Push) -> dict[str, object]:

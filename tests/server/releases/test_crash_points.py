@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from clowdy.server.releases import activate
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_chain
 from clowdy.server.releases.settle import SERVES
-from clowdy.server.store import functions, history, projects, releases
+from clowdy.server.store import functions, history, projects, pushes, releases
 from clowdy.server.store.releases import State
 
 from .world import World, files, world
@@ -132,6 +133,25 @@ async def test_a_rollback_is_undone_before_its_commit_point(
             await whole(made, number=1, commit=first, entries=3)
         else:
             await whole(made, number=2, commit=second, entries=2)
+
+
+@pytest.mark.parametrize(("refs_moved", "state", "number"), [(None, "interrupted", None), (3, "live", 2)])
+async def test_the_push_of_what_is_finished_later_is_live_in_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refs_moved: int | None, state: str, number: int | None
+) -> None:
+    async with world(tmp_path / "data") as made:
+        project = await made.releases.projects.create("shop", "ana")
+        first = await made.deploy("one")
+        kill_after(monkeypatch, refs_moved)
+        await made.push({MAIN: await made.commit(files("two"), (first,))})
+        async with made.context.store.writing() as connection:
+            # A server that was killed writes nothing more.
+            (cut, _) = await pushes.every(connection, project.id)
+            await pushes.save(connection, replace(cut, state=pushes.State.RUNNING, reason="", ended_at=None))
+    monkeypatch.undo()
+    async with world(tmp_path / "data") as made, made.context.store.reading() as connection:
+        (again, _) = await pushes.every(connection, project.id)
+        assert (again.state, again.release) == (state, number)
 
 
 async def test_what_was_served_before_the_database_heard_of_it_is_read_from_git(
