@@ -143,6 +143,7 @@ async def test_the_push_of_what_is_finished_later_is_live_in_its_record(
         project = await made.releases.projects.create("shop", "ana")
         first = await made.deploy("one")
         kill_after(monkeypatch, refs_moved)
+        made.clock.forward(1)
         await made.push({MAIN: await made.commit(files("two"), (first,))})
         async with made.context.store.writing() as connection:
             # A server that was killed writes nothing more.
