@@ -248,7 +248,6 @@ class Journal:
             return None
         moved = self._mover.move(start, end, lost, known_new=self._new_alone)
         if moved is None:
-            self._mover = None
             # It may have moved the batch before it went.
             self._new_alone = False
         return moved

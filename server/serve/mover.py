@@ -12,6 +12,8 @@ import select
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 END_SECONDS = 5.0
 # Longer than it may wait for the database.
 ANSWER_SECONDS = 30.0
+AGAIN_SECONDS = 30.0
+"""How long after a start the process is not started again: one that ends at once must not be all that is done."""
+
 CANNOT = "the journal cannot be used now"
 
 
@@ -41,12 +46,15 @@ class Moved(NamedTuple):
 class Mover:
     """The server's end of the process. One thread at a time asks."""
 
-    def __init__(self, archive: Path, spool: Path) -> None:
+    def __init__(self, archive: Path, spool: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._command = [sys.executable, "-P", "-m", __name__, str(archive), str(spool)]
         self._process: subprocess.Popen[bytes] | None = None
+        self._clock = clock
+        self._again_at = 0.0
 
     def start(self) -> None:
         """Starts it; without it everything still works."""
+        self._again_at = self._clock() + AGAIN_SECONDS
         try:
             self._process = subprocess.Popen(
                 self._command,
@@ -60,7 +68,12 @@ class Mover:
             log.warning("calls are moved by the server itself: %s", error)
 
     def move(self, start: Position, end: Position, lost: int, *, known_new: bool) -> Moved | None:
-        """Has one batch moved; None when that is not known, since the process is gone. Raises Unavailable. Blocks."""
+        """Has one batch moved; None when that is not known, since the process is gone. Raises Unavailable. Blocks.
+
+        One that is gone is started again after a while.
+        """
+        if self._process is None and self._clock() >= self._again_at:
+            self.start()
         process = self._process
         if process is None:
             return None

@@ -19,6 +19,7 @@ from clowdy.server.serve.archive_tables import calls
 from clowdy.server.serve.call_ids import CallIds
 from clowdy.server.serve.journal import Journal
 from clowdy.server.serve.records import COLUMNS
+from tests.server.clocks import Clock
 from tests.server.serve.calls import SHOP, call
 
 PROJECT = SHOP.project_id
@@ -89,6 +90,25 @@ async def test_when_it_is_killed_the_server_goes_on_and_stores_nothing_twice(tmp
         assert await found(journal) == second + first
         assert journal.health.rows == 20
         assert journal.health.lost == 0
+
+
+async def test_one_that_went_is_started_again_after_a_while(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path) as journal:
+        mover = journal._mover
+        assert mover is not None and mover.pid is not None
+        mover._clock, mover._again_at = clock, clock() + module.AGAIN_SECONDS
+        first = mover.pid
+        os.kill(first, signal.SIGKILL)
+        made = add(journal, 3)
+        assert await found(journal) == made
+        made = add(journal, 3) + made
+        assert await found(journal) == made
+        assert mover.pid is None
+        clock.forward(module.AGAIN_SECONDS)
+        made = add(journal, 3) + made
+        assert await found(journal) == made
+        assert mover.pid not in (None, first)
 
 
 async def test_what_it_moved_before_it_went_is_not_moved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
