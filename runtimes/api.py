@@ -279,14 +279,19 @@ class Instance(Protocol):
         """Hands a call over without waiting and returns its id; every event goes to its sink.
 
         The caller keeps `busy` within the version's `parallel`. A call that exceeds its time is failed with
-        TIMEOUT and the whole instance is killed.
+        TIMEOUT and the whole instance is killed; where it has other calls, it is first asked to end that one alone.
         """
+        ...
+
+    def credit(self, call_id: int, size: int) -> None:
+        """The caller took `size` bytes of an answer in pieces: as many more may come. Harmless after its end."""
         ...
 
     def cancel(self, call_id: int) -> None:
         """Ends a call whose client left: nothing more goes to its sink. A plain handler's instance is killed.
 
-        Another kind is asked to end it: `busy` counts it until it does, and its time goes on.
+        Another kind is asked to end it, and so is whatever streams: `busy` counts it until it does. Its time goes on,
+        but for that of a stream that a plain handler makes, which has a few seconds to end.
         """
         ...
 

@@ -18,9 +18,16 @@ from clowdy.runtimes.wire import Decoder, Frame, WireError, pack
 ANSWER_LIMIT = 6 * 1024 * 1024
 """What an answer that is not streamed may have, in bytes."""
 
+GRACE_SECONDS = 5.0
+"""What a call that was asked to end may take for that, before its instance is ended with it."""
+
 _RESULT = frames.RESULT
 _LOG = frames.LOG
 _LOG_TOTAL = frames.LOG_LIMIT + len(frames.LOG_MARK)
+
+
+def _timed_out(pending: _Pending) -> str:
+    return f"Function timed out after {pending.seconds:g} seconds"
 
 
 def _as_utf8(text: bytes) -> bytes:
@@ -55,7 +62,7 @@ class _Silence:
 class _Pending:
     """One call that has not ended."""
 
-    __slots__ = ("deadline", "log_left", "seconds", "sink", "streaming")
+    __slots__ = ("deadline", "late", "log_left", "seconds", "sink", "streaming")
 
     def __init__(self, sink: CallSink, seconds: float, deadline: float) -> None:
         self.sink = sink
@@ -63,6 +70,7 @@ class _Pending:
         self.deadline = deadline
         self.log_left = _LOG_TOTAL
         self.streaming = False
+        self.late = False
 
 
 class Connection(asyncio.Protocol):
@@ -198,27 +206,59 @@ class Connection(asyncio.Protocol):
             return
         now = self._time()
         late = [number for number, pending in self._calls.items() if pending.deadline <= now + 0.0005]
-        if not late:
-            earliest = min(pending.deadline for pending in self._calls.values())
-            self._timer = self._loop.call_at(earliest, self._check_deadlines)
+        others = len(self._calls) > len(late)
+        if late and not (others and all(not self._calls[number].late for number in late)):
+            self._late = late
+            self.end(FailureCode.TIMEOUT, "A call exceeded its time")
             return
-        self._late = late
-        self.end(FailureCode.TIMEOUT, "A call exceeded its time")
+        for number in late:
+            self._ask_late(number, now)
+        self._watch_deadlines(min(pending.deadline for pending in self._calls.values()))
 
-    def cancel(self, number: int, *, ask: bool) -> bool:
+    def _ask_late(self, number: int, now: float) -> None:
+        """Fails a call that is over its time, and lets it end by itself: its instance has others."""
+        pending = self._calls[number]
+        sink, pending.sink = pending.sink, self._silence
+        pending.late = True
+        pending.deadline = now + GRACE_SECONDS
+        self.send(frames.CANCEL, number, b"", frames.LATE)
+        if sink is not self._silence:
+            sink.failed(FailureCode.TIMEOUT, _timed_out(pending))
+
+    def _watch_deadlines(self, earliest: float) -> None:
+        timer = self._timer
+        if timer is None or timer.when() > earliest:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(earliest, self._check_deadlines)
+
+    def streams(self, number: int) -> bool:
+        """Whether a call that has not ended has begun to answer in pieces."""
+        pending = self._calls.get(number)
+        return pending is not None and pending.streaming
+
+    def cancel(self, number: int, *, ask: bool, grace_seconds: float | None = None) -> bool:
         """Takes a call's sink away; False when it ended before.
 
-        With `ask` the runner is told and the call still counts until it ends.
+        With `ask` the runner is told and the call still counts until it ends, for at most `grace_seconds`.
         """
         pending = self._calls.get(number)
         if pending is None:
             return False
-        if ask:
-            pending.sink = self._silence
-            self.send(frames.CANCEL, number)
-        else:
+        if not ask:
             del self._calls[number]
+            return True
+        pending.sink = self._silence
+        self.send(frames.CANCEL, number)
+        if grace_seconds is not None:
+            pending.deadline = min(pending.deadline, self._time() + grace_seconds)
+            self._watch_deadlines(pending.deadline)
         return True
+
+    def credit(self, number: int, size: int) -> None:
+        """See `Instance.credit`."""
+        if number in self._calls:
+            self.send(frames.CREDIT, number, b"", size.to_bytes(4, "big"))
 
     def log_all(self, text: bytes) -> None:
         """Gives every running call what was found printed after the runner's end."""
@@ -235,7 +275,7 @@ class Connection(asyncio.Protocol):
             if code is not FailureCode.TIMEOUT:
                 pending.sink.failed(code, text)
             elif number in self._late:
-                pending.sink.failed(code, f"Function timed out after {pending.seconds:g} seconds")
+                pending.sink.failed(code, _timed_out(pending))
             else:
                 pending.sink.failed(FailureCode.CRASHED, "Another call of the same instance exceeded its time")
 

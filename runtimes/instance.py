@@ -27,7 +27,7 @@ from clowdy.runtimes.api import (
     StartFailed,
     StartReason,
 )
-from clowdy.runtimes.connection import Connection
+from clowdy.runtimes.connection import GRACE_SECONDS, Connection
 from clowdy.runtimes.inside import frames
 from clowdy.runtimes.launcher import Process
 from clowdy.runtimes.wire import Frame, dump
@@ -129,9 +129,18 @@ class RunnerInstance:
     def call(self, call: Call) -> int:
         return self._connection.call(call)
 
+    def credit(self, call_id: int, size: int) -> None:
+        self._connection.credit(call_id, size)
+
     def cancel(self, call_id: int) -> None:
-        if self._connection.cancel(call_id, ask=self._asks_to_cancel) and not self._asks_to_cancel:
-            self._connection.end(FailureCode.CRASHED, "The client of a call left, and its instance ended with it")
+        connection = self._connection
+        if self._asks_to_cancel:
+            connection.cancel(call_id, ask=True)
+        elif connection.streams(call_id):
+            # It looks whether it may end with each piece: one that is stuck between two would not see it.
+            connection.cancel(call_id, ask=True, grace_seconds=GRACE_SECONDS)
+        elif connection.cancel(call_id, ask=False):
+            connection.end(FailureCode.CRASHED, "The client of a call left, and its instance ended with it")
 
     async def greeted(self) -> str:
         """Waits until the runner is there; its Python's version. Raises DriverUnavailable."""

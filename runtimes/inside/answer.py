@@ -8,7 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LATER = "not available in this version"
 ANSWER_LIMIT = 6 * 1024 * 1024
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _FORBIDDEN = frozenset(chr(code) for code in (*range(9), *range(10, 32), 127))
@@ -58,8 +57,6 @@ def _json(value: Any) -> bytes:
     try:
         return to_bytes(value)
     except (TypeError, ValueError, RecursionError) as error:
-        if type(value).__name__ in ("generator", "async_generator"):
-            raise BadResponse(f"Function returned a generator: {LATER}") from None
         raise BadResponse(
             f"Function returned non-JSON-serializable value: {type(value).__name__} ({_reason(error)})"
         ) from None
@@ -94,6 +91,27 @@ def _text(value: str) -> bytes:
 
 
 def _response(value: dict[str, Any]) -> tuple[bytes, bytes]:
+    status, headers = response_head(value)
+    body, content_type = response_body(value)
+    if status in (204, 304):
+        body = b""
+    elif not has_content_type(headers):
+        headers.append(["Content-Type", content_type])
+    return dump_head(status, headers), body
+
+
+def dump_head(status: int, headers: list[list[str]]) -> bytes:
+    """The head of an answer as it is sent."""
+    return to_bytes({"status": status, "headers": headers})
+
+
+def has_content_type(headers: list[list[str]]) -> bool:
+    """Whether the author said what the body is."""
+    return any(name.lower() == "content-type" for name, _ in headers)
+
+
+def response_head(value: dict[str, Any]) -> tuple[int, list[list[str]]]:
+    """Status and headers of a dict with `statusCode`, its cookies among them; raises BadResponse."""
     status = value["statusCode"]
     if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
         raise BadResponse(f"statusCode is {status!r:.100}; it must be a whole number from 200 to 599")
@@ -103,15 +121,11 @@ def _response(value: dict[str, Any]) -> tuple[bytes, bytes]:
         if not isinstance(cookies, list | tuple) or not all(isinstance(cookie, str) for cookie in cookies):
             raise BadResponse("cookies must be a list of texts")
         headers.extend(["Set-Cookie", _value("Set-Cookie", cookie)] for cookie in cookies)
-    body, content_type = _body(value)
-    if status in (204, 304):
-        body = b""
-    elif not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(["Content-Type", content_type])
-    return to_bytes({"status": int(status), "headers": headers}), body
+    return int(status), headers
 
 
-def _body(value: dict[str, Any]) -> tuple[bytes, str]:
+def response_body(value: dict[str, Any]) -> tuple[bytes, str]:
+    """The body of a dict with `statusCode`, and its type where the author names none; raises BadResponse."""
     body = value.get("body", "")
     encoded = value.get("isBase64Encoded", False)
     if encoded is True:

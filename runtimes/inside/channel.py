@@ -52,6 +52,11 @@ class Channel:
         """Whether a part of the next frame was already read."""
         return bool(self._buffer)
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the next frame has begun to come."""
+        return bool(self._buffer) or bool(self._arrived.poll(0))
+
     def _next(self) -> bytes:
         # A blocked read would also be woken whenever the server takes an answer out of the socket, for nothing.
         self._arrived.poll()

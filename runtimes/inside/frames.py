@@ -7,6 +7,10 @@ The head of CALL: `trigger`, `request_id`, `release`, `timeout` in seconds, and 
 `raw_path` where the two differ, `prefix`, `params`, `query` (raw, without `?`) and `headers` (lower-case names); its
 body is the request's, else the event's JSON. The head of RESULT and HEAD: `status` and `headers`, a list of pairs;
 empty means 200 and JSON.
+
+An answer in pieces is HEAD, any number of PIECE, and END. The body of CREDIT is a number of 4 bytes: so many bytes of
+the pieces were taken by the caller. CANCEL asks the runner to end a call that nobody waits for; with the body `late`
+the call is over its time.
 """
 
 from struct import Struct
@@ -40,6 +44,14 @@ LOG_LIMIT = 256 * 1024
 """What one call may print, in bytes; the mark that follows is not counted."""
 
 LOG_MARK = b"\n[the log was cut here: 256 KB a call]\n"
+
+WINDOW = 256 * 1024
+"""How many bytes of the pieces of one call may be on their way to its caller."""
+
+PIECE_LIMIT = 64 * 1024
+"""The most that the runner puts into one piece."""
+
+LATE = b"late"
 
 TEXT_LIMIT = 64 * 1024
 """A traceback or reason, in bytes."""

@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import frames
-from .answer import LATER, BadResponse, encode
+from .answer import BadResponse, encode
 from .channel import Channel
 from .codec import decode, to_bytes
 from .event import context_of, event_of
@@ -137,7 +137,7 @@ def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
         channel.read()
         return
     names = start["context"]
-    if function.shape == "async handler":
+    if function.shape in _ON_A_LOOP:
         from .looped import serve
 
         channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
@@ -163,13 +163,10 @@ def _answer(
     log = logs.begin(call)
     try:
         said = decode(head.decode())
-        event, context = arguments(function, said, body, names)
+        event, context = arguments(said, body, names)
         value = function.call(event, context) if function.arguments == 2 else function.call(event)
-        if hasattr(value, "__await__"):
-            from .looped import run
-
-            value = run(value)
-        answer = result(said, call, value)
+        # The commonest is asked for first.
+        answer = result(said, call, value) if type(value) is dict else _other(channel, said, call, value)
         value = event = context = None
     except BaseException as error:  # noqa: BLE001  (SystemExit and KeyboardInterrupt are the function's, too)
         answer = failure(log, call, error)
@@ -177,14 +174,29 @@ def _answer(
     channel.send(logs.end(log) + answer)
 
 
+def _other(channel: Channel, said: dict[str, Any], call: int, value: Any) -> bytes:
+    """The last frame for a result that may have to be waited for, or comes in pieces."""
+    if hasattr(value, "__await__"):
+        from .looped import run
+
+        value = run(value)
+    if hasattr(value, "__anext__"):
+        from .looped import in_turn
+
+        value = in_turn(value)
+    if hasattr(value, "__next__"):
+        from .flow import pour
+
+        return pour(channel, call, value)
+    return result(said, call, value)
+
+
 class BadInput(Exception):
     """An event that is not JSON."""
 
 
-def arguments(function: Function, said: dict[str, Any], body: bytes, names: dict[str, Any]) -> tuple[Any, Any]:
-    """Event and context of a call; raises BadResponse for a handler that cannot be called with them yet."""
-    if function.shape in _LATER:
-        raise BadResponse(f"The handler is {_LATER[function.shape]}: {LATER}")
+def arguments(said: dict[str, Any], body: bytes, names: dict[str, Any]) -> tuple[Any, Any]:
+    """Event and context of a call; raises BadInput."""
     try:
         return event_of(said, body), context_of(said, names)
     except (ValueError, RecursionError):
@@ -197,12 +209,7 @@ def result(said: dict[str, Any], call: int, value: Any) -> bytes:
     return frames.pack(frames.RESULT, call, head, body)
 
 
-_LATER = {
-    "generator": "a generator function",
-    "async generator": "an async generator function",
-    "ASGI application": "an ASGI application",
-    "WSGI application": "a WSGI application",
-}
+_ON_A_LOOP = ("async handler", "async generator")
 
 
 def failure(log: CallLog, call: int, error: BaseException) -> bytes:

@@ -28,8 +28,6 @@ CHECK_SECONDS = 10.0
 _UNBUILT = {
     Shape.ASGI: "is an ASGI application",
     Shape.WSGI: "is a WSGI application",
-    Shape.GENERATOR: "is a generator",
-    Shape.ASYNC_GENERATOR: "is an async generator",
 }
 
 

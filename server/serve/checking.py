@@ -38,6 +38,8 @@ async def check(gateway: Gateway, project: ProjectTable, wanted: CheckSpec, reda
     if refusal is None:
         try:
             await exchange.begun()
+            if exchange.streams:
+                await exchange.whole()
         finally:
             exchange.cancel()
         refusal = failure_of(exchange) if exchange.failure is not None else None

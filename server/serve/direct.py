@@ -15,7 +15,7 @@ from aiohttp import web
 from clowdy.server.errors import NotAuthenticated
 from clowdy.server.serve.answers import JSON, Header, error_body
 from clowdy.server.serve.call_ids import new_call_id
-from clowdy.server.serve.exchange import ANSWER_LIMIT, Exchange
+from clowdy.server.serve.exchange import Exchange
 from clowdy.server.serve.gateway import Client, Gateway, Refusal, failure_of
 from clowdy.server.serve.requests import BodyBroken, BodyStalled, TooLarge, dump_head, read_body
 from clowdy.server.serve.table import ProjectTable, Target
@@ -203,18 +203,8 @@ def _no_constant(name: str) -> NoReturn:
 async def _output_of(exchange: Exchange) -> bytes:
     """What the function returned, as JSON: text as a string, other bytes as in an event, a stream as its whole."""
     assert exchange.answer is not None
-    if exchange.streams:
-        pieces: list[bytes] = []
-        size = 0
-        while (piece := await exchange.next_piece()) is not None:
-            pieces.append(piece)
-            size += len(piece)
-            exchange.taken(len(piece))
-            if size > ANSWER_LIMIT:
-                exchange.fail("bad_response", f"the stream is over {ANSWER_LIMIT // 1024**2} MB: call it by a route")
-                exchange.cancel()
-                return b"null"
-        exchange.answer_bytes = b"".join(pieces)
+    if exchange.streams and not await exchange.whole():
+        return b"null"
     body = exchange.answer_bytes
     kind = next((value for name, value in exchange.answer.headers if name.lower() == "content-type"), "")
     if kind.partition(";")[0].strip().lower() == "application/json":

@@ -10,14 +10,15 @@ from typing import NamedTuple, Protocol
 
 from clowdy.runtimes.api import Application, Call, FailureCode, Instance
 from clowdy.runtimes.fleet import Lease
+from clowdy.runtimes.inside.frames import WINDOW
 from clowdy.server.serve.answers import AnswerHead, BadAnswer, read_head
 from clowdy.server.serve.table import Mount, ProjectTable, Target
 
 ANSWER_LIMIT = 6 * 1024 * 1024
 """What an answer that does not stream may have, in bytes."""
 
-WINDOW = 256 * 1024
-"""How many bytes of a stream may be on their way to the caller before the instance has to wait."""
+KEPT_BYTES = 64 * 1024
+"""How much of a stream is kept for its record, give or take a piece."""
 
 OVERFLOW = 8 * WINDOW
 """What an instance that does not wait may have sent before its call is ended."""
@@ -199,6 +200,8 @@ class Exchange:
     def piece(self, body: bytes) -> None:
         """More of its body."""
         self._pieces.append(body)
+        if len(self.answer_bytes) <= KEPT_BYTES:
+            self.answer_bytes += body
         self._unsent += len(body)
         if self._unsent > OVERFLOW:
             self._stop("bad_response", "the function streams faster than its caller reads, and does not wait")
@@ -255,11 +258,26 @@ class Exchange:
         self._unsent -= len(piece)
         return piece
 
+    async def whole(self) -> bool:
+        """Gathers a stream into `answer_bytes`; False when it is larger than an answer may be, or failed."""
+        pieces: list[bytes] = []
+        size = 0
+        while (piece := await self.next_piece()) is not None:
+            pieces.append(piece)
+            size += len(piece)
+            self.taken(len(piece))
+            if size > ANSWER_LIMIT:
+                self.fail("bad_response", f"the stream is over {ANSWER_LIMIT // 1024**2} MB: call it by a route")
+                self.cancel()
+                return False
+        if self.failure is None:
+            self.answer_bytes = b"".join(pieces)
+        return self.failure is None
+
     def taken(self, size: int) -> None:
         """The caller's connection took `size` bytes of the stream: the instance may send as many more."""
-        credit = getattr(self._instance, "credit", None)
-        if credit is not None and not self._over:
-            credit(self._call_id, size)
+        if self._instance is not None and not self._over:
+            self._instance.credit(self._call_id, size)
 
     async def _change(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from clowdy.runtimes.api import Call, Exit, FailureCode
-from tests.contracts.world import Sink, World, ask, begin, call, request
+from tests.contracts.world import Sink, World, ask, begin, call, direct, request
 
 
 @pytest.mark.parametrize("prefix", ["", "async "])
@@ -100,8 +100,28 @@ async def test_time_that_is_up_kills(world: World, source: str) -> None:
     await instance.kill()
 
 
-async def test_calls_beside_one_that_timed_out_are_told_apart(world: World) -> None:
-    instance = await world.serve("import asyncio\nasync def handler(event): await asyncio.sleep(60)")
+async def test_a_call_beside_one_that_timed_out_goes_on(world: World) -> None:
+    instance = await world.serve(
+        """
+        import asyncio
+        async def handler(event):
+            await asyncio.sleep(event)
+            return event
+        """
+    )
+    slow = begin(instance, direct(), b"60", timeout=0.2)
+    other = begin(instance, direct(), b"0.6", timeout=20)
+    assert (await slow.ended).code is FailureCode.TIMEOUT
+    assert instance.alive
+    assert (await other.ended).json == 0.6
+    assert instance.busy == 0
+
+
+async def test_a_call_that_does_not_end_at_its_time_takes_those_beside_it_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clowdy.runtimes.connection.GRACE_SECONDS", 0.2)
+    instance = await world.serve("import time\nasync def handler(event): time.sleep(60)")
     slow, other = begin(instance, timeout=0.2), begin(instance, timeout=20)
     assert (await slow.ended).code is FailureCode.TIMEOUT
     assert (await other.ended).code is FailureCode.CRASHED

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
@@ -102,6 +103,7 @@ class Outcome:
     code: FailureCode | None = None
     text: str = ""
     log: str = ""
+    pieces: tuple[bytes, ...] = ()
 
     @property
     def answer(self) -> Answer:
@@ -132,6 +134,10 @@ class Sink:
     printed: bytearray = field(default_factory=bytearray)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     wrong: list[str] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+    begun: bytes | None = None
+    number: int = 0
+    take: Callable[[int], None] | None = None
 
     def log(self, text: bytes) -> None:
         self._still("log")
@@ -143,15 +149,28 @@ class Sink:
 
     def head(self, head: bytes) -> None:
         self._still("head")
+        self.begun = head
+        self.heard.set()
 
     def piece(self, body: bytes) -> None:
         self._still("piece")
+        self.pieces.append(body)
+        self.heard.set()
+        if self.take is not None:
+            self.take(len(body))
 
     def end(self) -> None:
-        self._end(Outcome())
+        self._end(Outcome(self.begun or b"", b"".join(self.pieces), pieces=tuple(self.pieces)))
 
     def failed(self, code: FailureCode, text: str) -> None:
-        self._end(Outcome(code=code, text=text))
+        self._end(Outcome(code=code, text=text, pieces=tuple(self.pieces)))
+
+    async def until(self, wanted: Callable[[Sink], bool]) -> None:
+        """Returns when what the call said so far is `wanted`."""
+        async with asyncio.timeout(20):
+            while not wanted(self):
+                self.heard.clear()
+                await self.heard.wait()
 
     def _still(self, what: str) -> None:
         if self.ended.done():
@@ -192,9 +211,14 @@ def direct(timeout: float = 10.0) -> bytes:
     return json.dumps({"trigger": "direct", "request_id": "00112233aabb", "release": 7, "timeout": timeout}).encode()
 
 
-def begin(instance: Instance, head: bytes | None = None, body: bytes = b"", *, timeout: float = 10.0) -> Sink:
+def begin(
+    instance: Instance, head: bytes | None = None, body: bytes = b"", *, timeout: float = 10.0, reads: bool = True
+) -> Sink:
+    """A call whose caller takes every piece at once, unless it does not read."""
     sink = Sink()
-    instance.call(Call(request() if head is None else head, body, timeout, sink))
+    sink.number = instance.call(Call(request() if head is None else head, body, timeout, sink))
+    if reads:
+        sink.take = partial(instance.credit, sink.number)
     return sink
 
 

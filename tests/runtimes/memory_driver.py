@@ -174,6 +174,9 @@ class MemoryInstance:
         behaviour = self._driver.behaviours.get(self.application.function, Behaviour())
         call.sink.result(b"", behaviour.answer(call.body))
 
+    def credit(self, call_id: int, size: int) -> None:
+        pass
+
     def cancel(self, call_id: int) -> None:
         assert self.application is not None
         if self._driver.behaviours.get(self.application.function, Behaviour()).asked:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clowdy.runtimes.api import Call, FailureCode
-from clowdy.runtimes.connection import ANSWER_LIMIT, Connection
+from clowdy.runtimes.connection import ANSWER_LIMIT, GRACE_SECONDS, Connection
 from clowdy.runtimes.wire import Frame, frames, pack
 
 
@@ -92,13 +92,17 @@ class Line:
         self.loop = Loop()
         self.starts: list[Frame] = []
         self.ends: list[tuple[FailureCode | None, str]] = []
-        self.connection = Connection(self.loop, self.starts.append, self._end)
+        self.settled = 0
+        self.connection = Connection(self.loop, self.starts.append, self._end, self._settle)
         self.transport = Transport()
         self.connection.connection_made(self.transport)
 
     def _end(self, code: FailureCode | None, text: str) -> None:
         self.ends.append((code, text))
         self.connection.fail_all(code or FailureCode.CRASHED, text)
+
+    def _settle(self) -> None:
+        self.settled += 1
 
     def call(self, seconds: float = 10.0) -> tuple[int, Heard]:
         heard = Heard()
@@ -152,16 +156,69 @@ def test_failures_that_no_process_survives_end_the_instance(line: Line, code: st
     assert line.transport.aborted
 
 
-def test_a_call_that_exceeds_its_time_is_failed_at_that_time_and_ends_all(line: Line) -> None:
+def test_a_call_that_exceeds_its_time_is_failed_at_that_time_and_ends_the_instance(line: Line) -> None:
     _, slow = line.call(2.0)
-    _, other = line.call(30.0)
     line.loop.move(1.9)
     assert line.connection.alive
     line.loop.move(0.2)
     assert slow.events == [("failed", FailureCode.TIMEOUT, "Function timed out after 2 seconds")]
-    assert other.events[0][1] is FailureCode.CRASHED
     assert line.ends[0][0] is FailureCode.TIMEOUT
     assert not line.connection.alive
+
+
+def test_a_call_that_exceeds_its_time_beside_others_is_asked_to_end_first(line: Line) -> None:
+    number, slow = line.call(2.0)
+    kept, other = line.call(30.0)
+    line.loop.move(2.1)
+    assert slow.events == [("failed", FailureCode.TIMEOUT, "Function timed out after 2 seconds")]
+    assert line.transport.written.endswith(pack(frames.CANCEL, number, b"", frames.LATE))
+    assert line.connection.busy == 2
+    line.says(pack(frames.FAILED, number, b'{"code":"function_failed"}'))
+    line.loop.move(GRACE_SECONDS + 1)
+    line.says(pack(frames.RESULT, kept))
+    assert other.events == [("result", b"", b"")]
+    assert len(slow.events) == 1
+    assert line.connection.alive
+
+
+def test_a_call_that_does_not_end_when_asked_ends_the_others_with_it(line: Line) -> None:
+    _, slow = line.call(2.0)
+    _, other = line.call(30.0)
+    line.loop.move(2.0 + GRACE_SECONDS + 0.1)
+    assert line.ends[0][0] is FailureCode.TIMEOUT
+    assert len(slow.events) == 1
+    assert other.events[0][1] is FailureCode.CRASHED
+
+
+def test_a_cancelled_stream_has_its_grace_and_no_more(line: Line) -> None:
+    number, _ = line.call(30.0)
+    line.says(pack(frames.HEAD, number))
+    assert line.connection.streams(number)
+    line.connection.cancel(number, ask=True, grace_seconds=1.0)
+    line.loop.move(0.9)
+    assert line.connection.alive
+    line.loop.move(0.2)
+    assert line.ends[0][0] is FailureCode.TIMEOUT
+
+
+def test_a_cancelled_call_that_exceeds_its_time_settles_once(line: Line) -> None:
+    number, _ = line.call(1.0)
+    line.call(30.0)
+    line.connection.cancel(number, ask=True)
+    line.loop.move(1.1)
+    assert line.settled == 0
+    line.says(pack(frames.RESULT, number))
+    assert line.settled == 1
+
+
+def test_credit_is_told_to_the_runner_while_the_call_runs(line: Line) -> None:
+    number, _ = line.call()
+    line.connection.credit(number, 70_000)
+    assert line.transport.written.endswith(pack(frames.CREDIT, number, b"", (70_000).to_bytes(4, "big")))
+    line.says(pack(frames.RESULT, number))
+    written = line.transport.written
+    line.connection.credit(number, 1)
+    assert line.transport.written == written
 
 
 def test_time_is_measured_for_each_call_after_a_long_one_before(line: Line) -> None:
