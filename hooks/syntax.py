@@ -1,4 +1,4 @@
-"""What Python files contain, asked of a resident child: hostile text is never parsed in the server's process."""
+"""What Python and TOML files contain, asked of a resident child: the server's process never parses hostile text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from clowdy.hooks.tree import Entry
 from clowdy.schema.source import excerpt
@@ -23,8 +23,10 @@ START_SECONDS = 10.0
 ANSWER_BYTES = 32 * 1024 * 1024
 REMEMBERED_FILES = 2048
 REMEMBERED_NAMES = 500
+REMEMBERED_TABLES = 8
 
 _TOO_MUCH = "too_much"
+_PYTHON, _TOML = b"P", b"T"
 _WORKER = Path(__file__).with_name("syntax_worker.py")
 
 
@@ -59,11 +61,19 @@ class FileProblem:
     skipped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file that is TOML. Of the files that a lock lists, `wheels` and `sdist`, only hashes are kept."""
+
+    values: Mapping[str, Any]
+
+
 class SyntaxUnavailable(Exception):
     """The Python that checks syntax cannot be started; the message says which and why."""
 
 
 Read = Callable[[Entry], bytes]
+Result = TypeVar("Result")
 
 
 class SyntaxOracle(Protocol):
@@ -71,6 +81,10 @@ class SyntaxOracle(Protocol):
 
     async def inspect(self, files: Sequence[Entry], read: Read) -> dict[str, FileFacts | FileProblem]:
         """By path. `read` blocks and is called in a thread. Files after one that used up the time are missing."""
+        ...
+
+    async def tables(self, files: Sequence[Entry], read: Read) -> dict[str, Table | FileProblem]:
+        """The same for TOML files."""
         ...
 
 
@@ -86,7 +100,8 @@ class SyntaxChild:
         self._seconds = seconds
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
-        self._facts: OrderedDict[str, FileFacts] = OrderedDict()
+        self._facts: OrderedDict[str, FileFacts | FileProblem] = OrderedDict()
+        self._tables: OrderedDict[str, Table | FileProblem] = OrderedDict()
         self.version = ""
         """The version of the Python that judges, `3.11.2`; known after `open`."""
 
@@ -112,27 +127,49 @@ class SyntaxChild:
 
         All files of a call share one time limit; those after the file that used it up are missing.
         """
-        results: dict[str, FileFacts | FileProblem] = {}
+        results = await self._learn(_PYTHON, files, read, self._facts, as_result)
+        for entry in files:
+            result = results.get(entry.path)
+            if entry.id and isinstance(result, FileFacts) and len(result.names) <= REMEMBERED_NAMES:
+                _remember(self._facts, entry.id, result, REMEMBERED_FILES)
+        return results
+
+    async def tables(self, files: Sequence[Entry], read: Read) -> dict[str, Table | FileProblem]:
+        """The same for TOML files."""
+        results = await self._learn(_TOML, files, read, self._tables, as_table)
+        for entry in files:
+            result = results.get(entry.path)
+            if entry.id and isinstance(result, Table):
+                _remember(self._tables, entry.id, result, REMEMBERED_TABLES)
+        return results
+
+    async def _learn(
+        self,
+        kind: bytes,
+        files: Sequence[Entry],
+        read: Read,
+        known: Mapping[str, Result],
+        convert: Callable[[dict[str, Any]], Result | FileProblem],
+    ) -> dict[str, Result | FileProblem]:
+        results: dict[str, Result | FileProblem] = {}
         unknown: list[Entry] = []
         for entry in files:
-            known = self._facts.get(entry.id) if entry.id else None
-            if known is None:
-                unknown.append(entry)
+            if entry.id and entry.id in known:
+                results[entry.path] = known[entry.id]
             else:
-                self._facts.move_to_end(entry.id)
-                results[entry.path] = known
+                unknown.append(entry)
         if unknown:
             async with self._lock:
                 deadline = time.monotonic() + self._seconds
                 for entry in unknown:
-                    result = await self._inspect(await asyncio.to_thread(read, entry), deadline)
-                    results[entry.path] = result
-                    self._remember(entry, result)
+                    content = await asyncio.to_thread(read, entry)
+                    answer = await self._inspect(kind + content, deadline)
+                    results[entry.path] = answer if isinstance(answer, FileProblem) else convert(answer)
                     if time.monotonic() >= deadline:
                         break
         return results
 
-    async def _inspect(self, content: bytes, deadline: float) -> FileFacts | FileProblem:
+    async def _inspect(self, content: bytes, deadline: float) -> dict[str, Any] | FileProblem:
         # Twice, since the child may have been ended by other hands while it was idle.
         for _ in range(2):
             try:
@@ -150,8 +187,8 @@ class SyntaxChild:
             else:
                 if _TOO_MUCH in answer:
                     await self._stop()
-                return as_result(answer)
-        return as_result({_TOO_MUCH: True})
+                return answer
+        return {_TOO_MUCH: True}
 
     async def _ask(self, content: bytes) -> dict[str, Any]:
         process = self._process or await self._start()
@@ -202,11 +239,12 @@ class SyntaxChild:
             process.kill()
         await process.communicate()
 
-    def _remember(self, entry: Entry, result: FileFacts | FileProblem) -> None:
-        if entry.id and isinstance(result, FileFacts) and len(result.names) <= REMEMBERED_NAMES:
-            self._facts[entry.id] = result
-            while len(self._facts) > REMEMBERED_FILES:
-                self._facts.popitem(last=False)
+
+def _remember(known: OrderedDict[str, Result], blob: str, result: Result, most: int) -> None:
+    known[blob] = result
+    known.move_to_end(blob)
+    while len(known) > most:
+        known.popitem(last=False)
 
 
 async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
@@ -220,7 +258,16 @@ async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
 
 
 def as_result(answer: dict[str, Any]) -> FileFacts | FileProblem:
-    """The value of the worker's answer."""
+    """The value of the worker's answer for a Python file."""
+    return _problem_of(answer) or FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]))
+
+
+def as_table(answer: dict[str, Any]) -> Table | FileProblem:
+    """The value of the worker's answer for a TOML file."""
+    return _problem_of(answer) or Table(answer["table"])
+
+
+def _problem_of(answer: dict[str, Any]) -> FileProblem | None:
     if _TOO_MUCH in answer:
         return FileProblem(1, 1, "is too large or too deeply nested to be read")
     if "message" in answer:
@@ -228,7 +275,7 @@ def as_result(answer: dict[str, Any]) -> FileFacts | FileProblem:
         # A line may be as long as its file, and a push has many files: what is not shown is not kept.
         shown, skipped = ("", 0) if source is None else excerpt(source, column)
         return FileProblem(line, column, answer["message"], shown, answer["length"], skipped)
-    return FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]))
+    return None
 
 
 def inspect_now(files: Sequence[Entry], read: Read, python: str = sys.executable) -> dict[str, FileFacts | FileProblem]:

@@ -1,8 +1,9 @@
-"""What one Python file contains, found in a process of its own: parsing hostile text can eat any amount of memory.
+"""What one Python or TOML file contains, found in a process of its own: hostile text can eat any amount of memory.
 
 Started by path with the Python that will run the functions, `-I -S`, so it imports the standard library alone and
 nothing of Clowdy. Frames both ways are a length of four bytes, big-endian, and so many bytes. It first says which
-Python it is; then each frame is one file's content, answered by one frame of JSON. It ends when its input ends.
+Python it is; then each frame is one letter (P: Python, T: TOML) and one file's content, answered by one frame of
+JSON. It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ import re
 import resource
 import signal
 import sys
+import tomllib
 import warnings
 from typing import Any
 
 MEMORY_BYTES = 256 * 1024 * 1024
 FILE_SECONDS = 12
 NAMES = 200_000
+DEEPEST = 32
+"""How deep the tables and lists of a TOML file may be nested."""
+
 
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK = re.compile(rb"^[ \t\f]*(?:[#\r\n]|$)")
 _LINE_END = re.compile("\r\n|\r|\n")
+_AT = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 _DYNAMIC_CALLS = frozenset(("globals", "locals", "vars", "exec"))
 
 
@@ -189,6 +195,56 @@ def bind(node: ast.AST, names: dict[str, None]) -> bool:
     return False
 
 
+def tabulate(content: bytes) -> dict[str, Any]:
+    """The answer for one TOML file: its values, or its problem."""
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        lines = split(error.object[: error.start].decode("utf-8", "replace"))
+        found = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        return problem(len(lines), len(lines[-1]) + 1, found, line_of(content, len(lines)))
+    try:
+        return {"table": plain(tomllib.loads(text), DEEPEST)}
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = _AT.search(message)
+        lines = text.split("\n")
+        number, column = (int(place[1]), int(place[2])) if place else (len(lines), len(lines[-1]) + 1)
+        message = message[: place.start()] if place else message.removesuffix(" (at end of document)")
+        return problem(number, column, f"not valid TOML: {message}", lines[number - 1].rstrip("\r"))
+    except (RecursionError, MemoryError):
+        return {"too_much": True}
+    except ValueError as error:
+        # A number of thousands of digits, or what `plain` refuses.
+        return problem(1, 1, f"not valid TOML: {error}")
+
+
+def plain(value: Any, depth: int) -> Any:
+    """`value` as JSON has it. Of what a lock says of each file only the hashes are kept: the rest is most of it."""
+    if depth == 0:
+        raise ValueError(f"nested more than {DEEPEST} deep")
+    if isinstance(value, dict):
+        return {
+            key: kept(each, depth - 1) if key in ("sdist", "wheels") else plain(each, depth - 1)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [plain(each, depth - 1) for each in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        # TOML's own limit, which `tomllib` does not keep.
+        raise ValueError("a number has more than 64 bits")
+    return value if isinstance(value, (str, bool, int, float)) else str(value)
+
+
+def kept(value: Any, depth: int) -> Any:
+    """The hashes of one file, or of each of a list of files."""
+    if isinstance(value, list):
+        return [kept(each, depth) for each in value]
+    if isinstance(value, dict):
+        return {key: plain(value[key], depth) for key in ("hash", "hashes") if key in value}
+    return None
+
+
 def problem(line: int, column: int, message: str, source: str | None = None, length: int = 1) -> dict[str, Any]:
     """The answer for a file with a problem at one place; `source` is its line, None where the whole file is meant."""
     return {
@@ -217,6 +273,9 @@ def read_exactly(stream: Any, size: int) -> bytes | None:
     return content if len(content) == size else None
 
 
+EXAMINE = {b"P": examine, b"T": tabulate}
+
+
 def main() -> None:
     """Answers until the input ends, under limits that nothing in a file can raise."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -238,7 +297,7 @@ def main() -> None:
             return
         # A parse that nobody waits for any more, because the server is gone, ends by this alarm's default action.
         signal.alarm(FILE_SECONDS)
-        result = examine(content)
+        result = EXAMINE[content[:1]](content[1:])
         answer(result)
         signal.alarm(0)
         if "too_much" in result:

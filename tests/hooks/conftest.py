@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 import pytest
 
 from clowdy.hooks.check import Judgement, Settings, judge
-from clowdy.hooks.syntax import FileFacts, FileProblem, Read, as_result
-from clowdy.hooks.syntax_worker import examine
+from clowdy.hooks.syntax import FileFacts, FileProblem, Read, Table, as_result, as_table
+from clowdy.hooks.syntax_worker import examine, tabulate
 from clowdy.hooks.tree import Entry, Kind, TreeView
 
 LINK = Kind.SYMLINK
@@ -58,6 +58,9 @@ class HereOracle:
     async def inspect(self, files: Sequence[Entry], read: Read) -> dict[str, FileFacts | FileProblem]:
         self.asked += [entry.path for entry in files]
         return {entry.path: as_result(examine(read(entry))) for entry in files}
+
+    async def tables(self, files: Sequence[Entry], read: Read) -> dict[str, Table | FileProblem]:
+        return {entry.path: as_table(tabulate(read(entry))) for entry in files}
 
 
 TreeOf = Callable[[Mapping[str, str | bytes | Kind]], TreeView]
