@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from clowdy.hooks.contents import Contents
 from clowdy.hooks.handlers import Handlers
+from clowdy.hooks.requirements import find_requirements
 from clowdy.hooks.syntax import FILE_BYTES, SyntaxChild, SyntaxOracle
 from clowdy.hooks.tree import Entry, Kind, TreeView
+from clowdy.schema.locks import Wanted
 from clowdy.schema.manifest import Manifest
 from clowdy.schema.marks import Marks
 from clowdy.schema.parse import FILE as MANIFEST
@@ -29,9 +31,10 @@ _MISSPELLED = ("clowdy.yml", "Clowdy.yaml", "clowdy.YAML", ".clowdy.yaml", ".clo
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the server that will run the functions allows; a budget of None is not known here."""
+    """What the server that will run the functions allows; None is not known here. `python` is as in `3.11.2`."""
 
     memory_budget_bytes: int | None = None
+    python: str | None = None
     code_bytes: int = 50 * MEBIBYTE
     code_files: int = 10_000
 
@@ -40,11 +43,13 @@ class Settings:
 class Judgement:
     """What was found: the manifest, if one could be made at all, and every problem, clowdy.yaml's first.
 
-    `unchecked` names what could not be judged here for want of knowledge. Nothing goes live while there are problems.
+    `wanted` is what is to be installed, None for nothing. `unchecked` names what could not be judged here for want of
+    knowledge. Nothing goes live while there are problems.
     """
 
     parsed: Parsed
     problems: tuple[Problem, ...]
+    wanted: Wanted | None = None
     unchecked: tuple[str, ...] = ()
 
     @property
@@ -76,10 +81,16 @@ async def judge(
     """
     settings = settings or Settings()
     parsed, problems, handlers = await asyncio.to_thread(_read, tree, project, settings, secrets)
+    wanted = None
     if handlers is not None:
+        assert parsed.manifest is not None
+        found = await find_requirements(tree, parsed.manifest, parsed.marks, syntax, settings.python)
+        wanted = found.wanted
+        problems += found.problems
         facts = await syntax.inspect(handlers.files, lambda entry: tree.read(entry, FILE_BYTES))
         problems += handlers.problems(facts)
-    return Judgement(parsed, in_order(problems), _unchecked(parsed.manifest, project, settings, secrets))
+    unchecked = _unchecked(parsed.manifest, wanted, project, settings, secrets)
+    return Judgement(parsed, in_order(problems), wanted, unchecked)
 
 
 def judge_now(
@@ -111,7 +122,6 @@ def _read(tree: TreeView, project: str | None, settings: Settings, secrets: Coll
     handlers = Handlers(tree, parsed.manifest, parsed.marks, contents)
     problems += contents.problems(settings.code_bytes, settings.code_files)
     problems += handlers.found
-    problems += _requirements(tree, parsed.manifest, parsed.marks)
     problems += _memory(parsed.manifest, parsed.marks, settings.memory_budget_bytes)
     if secrets is not None:
         problems += _secrets(parsed.manifest, parsed.marks, secrets)
@@ -139,15 +149,6 @@ def _is_file(entry: Entry | None) -> bool:
 
 def _whole(code: str, message: str, hint: str = "") -> Problem:
     return Problem(MANIFEST, 1, 1, code, message, hint)
-
-
-def _requirements(tree: TreeView, manifest: Manifest, marks: Marks) -> list[Problem]:
-    file = manifest.requirements_file
-    if file is None or _is_file(tree.entry(file)):
-        return []
-    entry = tree.entry(file)
-    found = "does not exist" if entry is None else f"is a {entry.kind.value}, it must be a file"
-    return [marks.problem(("requirements",), "requirements", f"{file} {found}")]
 
 
 def _memory(manifest: Manifest, marks: Marks, budget: int | None) -> list[Problem]:
@@ -197,13 +198,18 @@ def _secrets(manifest: Manifest, marks: Marks, secrets: Collection[str]) -> list
 
 
 def _unchecked(
-    manifest: Manifest | None, project: str | None, settings: Settings, secrets: Collection[str] | None
+    manifest: Manifest | None,
+    wanted: Wanted | None,
+    project: str | None,
+    settings: Settings,
+    secrets: Collection[str] | None,
 ) -> tuple[str, ...]:
     if manifest is None:
         return ()
     unchecked: Sequence[tuple[bool, str]] = (
         (project is None and manifest.name is not None, "that name is the project's"),
         (secrets is None and bool(manifest.secret_names), "that secrets have a value"),
+        (settings.python is None and wanted is not None, "that requirements can be had for the server's Python"),
         (settings.memory_budget_bytes is None, "that memory and min_warm fit the server"),
     )
     return tuple(words for applies, words in unchecked if applies)

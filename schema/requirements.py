@@ -13,7 +13,10 @@ from clowdy.schema.text import printable, quoted
 
 _CODE = "requirements"
 _LONGEST_LINE = 1000
-_comment = re.compile(r"(^|[ \t]+)#.*$")
+MOST_LINES = 2000
+"""How many requirements a file may have."""
+
+_MOST_PROBLEMS = 50
 _hash_option = re.compile(r"[ \t]+--hash[= ]")
 _url = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[./]")
 _path = re.compile(r"^[./~\\]|[/\\]|\.(whl|zip|tar\.\w+|tgz)$")
@@ -56,15 +59,31 @@ def check_requirement(text: str) -> str:
 
 def requirement_lines(text: str) -> list[tuple[int, str]]:
     """Line numbers and requirements of a requirements.txt, without comments, blank lines and the blanks around."""
-    lines = (_comment.sub("", line.rstrip("\r")).strip(" \t") for line in text.split("\n"))
+    lines = (_without_comment(line).strip(" \t\r") for line in text.split("\n"))
     return [(number, line) for number, line in enumerate(lines, start=1) if line]
+
+
+def _without_comment(line: str) -> str:
+    # No expression: one for the blanks before a # takes the square of a line that has nothing else.
+    start = line.find("#")
+    while start > 0 and line[start - 1] not in " \t":
+        start = line.find("#", start + 1)
+    return line if start < 0 else line[:start]
 
 
 def requirement_problems(text: str, file: str) -> list[Problem]:
     """Every line of a requirements.txt that cannot be taken."""
     whole_lines = text.split("\n")
-    problems = []
-    for number, line in requirement_lines(text):
+    found = requirement_lines(text)
+    if len(found) > MOST_LINES:
+        message = f"{printable(file, 200)} has {len(found):,} requirements, it may have {MOST_LINES:,}"
+        return [Problem(file, 1, 1, _CODE, message)]
+    problems: list[Problem] = []
+    for number, line in found:
+        if len(problems) == _MOST_PROBLEMS:
+            more = "the lines below were not looked at: too many problems above"
+            problems.append(Problem(file, number, 1, _CODE, more))
+            break
         try:
             if line.endswith("\\"):
                 raise Rejection(_CODE, "a line cannot be continued with a backslash", "write one requirement a line")

@@ -372,7 +372,7 @@ def test_what_is_not_built_is_refused_in_these_words_and_never_ignored(text: str
         (MINIMAL + "database: mysql\n", {"not-available", "bad-value"}),
         (MINIMAL + "cors: false\n", {"bad-value"}),
         (MINIMAL + "cors: {origins: ['*']}\n", {"bad-value"}),
-        (MINIMAL + "requirements: uv.lock\n", {"not-available", "bad-value"}),
+        (MINIMAL + "requirements: poetry.lock\n", {"not-available", "bad-value"}),
         (MINIMAL + "requirements: ../requirements.txt\n", {"not-available", "requirements"}),
         (MINIMAL + "requirements: ['-r other.txt']\n", {"not-available", "requirements"}),
         (in_function("parallel: 101"), {"not-available", "bad-value"}),

@@ -1,0 +1,186 @@
+"""The requirements of a tree, whichever file they stand in."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from clowdy.hooks.check import Judgement, Settings
+from clowdy.schema import unavailable
+from clowdy.schema.locks import Wanted
+from tests.hooks.conftest import LINK, JudgeFiles
+
+LOCKS = Path(__file__).parents[1] / "schema" / "locks"
+HELLO = {"functions/hello.py": "def handler(event): ..."}
+
+
+@pytest.fixture(autouse=True)
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple(row for row in unavailable.NOT_BUILT if row.path != ("requirements",))
+    monkeypatch.setattr(unavailable, "NOT_BUILT", rows)
+
+
+def tree(requirements: str, **files: str | bytes) -> dict[str, str | bytes]:
+    named = {name.replace("__", "/").replace("_", "."): content for name, content in files.items()}
+    return {"clowdy.yaml": f"functions: {{hello: {{}}}}\nrequirements: {requirements}\n", **HELLO, **named}
+
+
+def said(judgement: Judgement) -> list[str]:
+    return [f"{problem.file}:{problem.line}:{problem.column} {problem.message}" for problem in judgement.problems]
+
+
+async def test_nothing_is_wanted_without_requirements(judge_files: JudgeFiles) -> None:
+    for requirements in ("[]", "requirements.txt"):
+        judgement = await judge_files(tree(requirements, requirements_txt="# nothing\n\n"))
+        assert (said(judgement), judgement.wanted) == ([], None)
+
+
+async def test_a_list_is_taken_as_it_stands(judge_files: JudgeFiles) -> None:
+    judgement = await judge_files(tree("[httpx>=0.27, 'numpy; python_version > \"3\"']"))
+    assert judgement.wanted == Wanted(("httpx>=0.27", 'numpy; python_version > "3"'))
+
+
+async def test_a_file_of_lines_is_read_without_its_comments(judge_files: JudgeFiles) -> None:
+    text = "\ufeff# ours\nhttpx>=0.27  # the client\r\n\n  numpy\t\n"
+    judgement = await judge_files(tree("requirements.txt", requirements_txt=text))
+    assert judgement.wanted == Wanted(("httpx>=0.27", "numpy"))
+
+
+async def test_problems_of_lines_have_their_place(judge_files: JudgeFiles) -> None:
+    text = "httpx\n  -r other.txt\nx @ https://evil.example/x.whl\nnumpy\n./local\n"
+    judgement = await judge_files(tree("requirements.txt", requirements_txt=text))
+    assert said(judgement) == [
+        'requirements.txt:2:3 options are not allowed: "-r"',
+        'requirements.txt:3:1 URLs are not allowed: "x @ https://evil.example/x.whl"',
+        'requirements.txt:5:1 paths are not allowed: "./local"',
+    ]
+    assert judgement.wanted is None
+
+
+WRONG = {
+    "clowdy.yaml:2:15 gone.txt does not exist": ("gone.txt", "x.txt", ""),
+    "clowdy.yaml:2:15 a.txt is a folder, it must be a file": ("a.txt", "a.txt/b", ""),
+    "r.txt:2:1 byte 0xff is not UTF-8": ("r.txt", "r.txt", b"a\n\xff"),
+    "r.txt:1:1 r.txt has 130,000 requirements, it may have 2,000": ("r.txt", "r.txt", "a\n" * 130_000),
+    "r.txt:1:1 it has 262,145 bytes, it may have 262,144 (256 KB)": ("r.txt", "r.txt", " " * 262_145),
+    "pyproject.toml:1:9 not valid TOML: Expected ']' at the end of a table declaration": (
+        "pyproject.toml",
+        "pyproject.toml",
+        "[project\n",
+    ),
+    "pyproject.toml:1:1 pyproject.toml has no [project] table": ("pyproject.toml", "pyproject.toml", "[tool.x]\n"),
+    "pyproject.toml:2:1 dependencies is not a list of texts": (
+        "pyproject.toml",
+        "pyproject.toml",
+        "[project]\ndependencies = 3\n",
+    ),
+    "pyproject.toml:3:1 the dependencies are dynamic: only a build knows them": (
+        "pyproject.toml",
+        "pyproject.toml",
+        "[project]\n\ndynamic = ['dependencies']\n",
+    ),
+    "a/uv.lock:1:1 this uv.lock has format 7, this server reads 1": ("a/uv.lock", "a/uv.lock", "version = 7"),
+    "pylock.dev.toml:1:1 this lock has no lock-version, this server reads 1.0": (
+        "pylock.dev.toml",
+        "pylock.dev.toml",
+        "packages = 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("problem", WRONG)
+async def test_what_is_wrong_with_a_file(judge_files: JudgeFiles, problem: str) -> None:
+    requirements, path, content = WRONG[problem]
+    assert said(await judge_files({**tree(requirements), path: content})) == [problem]
+
+
+async def test_a_symlink_is_no_file_of_requirements(judge_files: JudgeFiles) -> None:
+    judgement = await judge_files({**tree("link.txt"), "link.txt": LINK})
+    assert said(judgement)[0] == "clowdy.yaml:2:15 link.txt is a symlink, it must be a file"
+
+
+async def test_files_of_other_tools_are_refused_by_their_name(judge_files: JudgeFiles) -> None:
+    for name in ("poetry.lock", "Pipfile", "setup.py"):
+        judgement = await judge_files({**tree(name), name: ""})
+        assert f'not "{name}"' in said(judgement)[0]
+
+
+PYPROJECT = """
+[project]
+name = "shop"
+requires-python = ">=3.11"
+dependencies = [
+    "httpx[http2]>=0.27",
+    'numpy',
+]
+"""
+
+
+async def test_a_pyproject_alone_is_its_dependencies(judge_files: JudgeFiles) -> None:
+    judgement = await judge_files(tree("pyproject.toml", pyproject_toml=PYPROJECT))
+    assert judgement.wanted == Wanted(("httpx[http2]>=0.27", "numpy"))
+
+
+async def test_a_dependency_is_refused_where_it_stands(judge_files: JudgeFiles) -> None:
+    text = PYPROJECT.replace("'numpy'", "'numpy @ git+https://x/y'")
+    judgement = await judge_files(tree("pyproject.toml", pyproject_toml=text))
+    assert said(judgement) == ['pyproject.toml:7:5 URLs are not allowed: "numpy @ git+https://x/y"']
+
+
+async def test_a_lock_beside_a_pyproject_is_taken(judge_files: JudgeFiles) -> None:
+    judgement = await judge_files(
+        {
+            **tree("api/pyproject.toml"),
+            "api/pyproject.toml": (LOCKS / "forks.pyproject.toml").read_bytes(),
+            "api/uv.lock": (LOCKS / "forks.uv.lock").read_bytes(),
+        }
+    )
+    assert said(judgement) == []
+    assert judgement.wanted is not None
+    assert judgement.wanted.lines == ()
+    assert "\nhttpx==0.28.1 \\\n    --hash=sha256:" in (judgement.wanted.lock or "")
+
+
+async def test_the_same_lock_by_its_own_name_is_the_same_wish(judge_files: JudgeFiles) -> None:
+    lock = (LOCKS / "forks.uv.lock").read_bytes()
+    pyproject = (LOCKS / "forks.pyproject.toml").read_bytes()
+    by_project = await judge_files(tree("pyproject.toml", pyproject_toml=pyproject, uv_lock=lock))
+    by_lock = await judge_files(tree("uv.lock", uv_lock=lock))
+    assert by_project.wanted == by_lock.wanted
+
+
+async def test_a_lock_that_is_out_of_date_is_refused(judge_files: JudgeFiles) -> None:
+    pyproject = (LOCKS / "forks.pyproject.toml").read_text()
+    newer = pyproject.replace("httpx[http2]>=0.27", "httpx[http2]>=0.29").replace(
+        "dependencies = [", 'dependencies = ["flask",'
+    )
+    judgement = await judge_files(
+        tree("pyproject.toml", pyproject_toml=newer, uv_lock=(LOCKS / "forks.uv.lock").read_text())
+    )
+    assert [line.partition(" ")[2] for line in said(judgement)] == [
+        'uv.lock does not know "flask"',
+        'uv.lock has httpx 0.28.1, wanted is "httpx[http2]>=0.29"',
+    ]
+    assert {problem.file for problem in judgement.problems} == {"pyproject.toml"}
+
+
+async def test_a_python_that_does_not_fit_is_said_where_it_is_asked_for(judge_files: JudgeFiles) -> None:
+    files = tree("pyproject.toml", pyproject_toml=PYPROJECT)
+    assert said(await judge_files(files, settings=Settings(python="3.12.1"))) == []
+    assert said(await judge_files(files, settings=Settings(python="3.10.9"))) == [
+        "pyproject.toml:4:1 requires-python is >=3.11, functions of this server run with 3.10.9"
+    ]
+
+
+async def test_a_line_of_nothing_but_blanks_takes_no_time(judge_files: JudgeFiles) -> None:
+    began = time.monotonic()
+    judgement = await judge_files(tree("requirements.txt", requirements_txt="a" + " \t" * 100_000 + "b"))
+    assert time.monotonic() - began < 2
+    assert len(judgement.problems) == 1
+
+
+async def test_what_cannot_be_known_without_a_server_is_named(judge_files: JudgeFiles) -> None:
+    judgement = await judge_files(tree("[httpx]"), settings=Settings(memory_budget_bytes=1 << 40))
+    assert judgement.unchecked == ("that requirements can be had for the server's Python",)
