@@ -11,6 +11,8 @@ from pathlib import Path
 _FIRST, _SLOTS, _SLOT_SIZE = 0x70000000, 2048, 16384
 # For a server in a container that has 65,536 users.
 _SMALL_FIRST, _SMALL_SIZE = 40000, 20000
+# The last ones of a range are for builds, so that none is a build's and an instance's at once.
+_FOR_BUILDS = 64
 
 
 class Identities:
@@ -36,6 +38,17 @@ class Identities:
 
 def choose_identities(data_dir: Path, uid_map: str | None = None) -> Identities | None:
     """The ids for a server of `data_dir`, or None where it may give none. Two servers rarely share a range."""
+    found = _choose(data_dir, uid_map)
+    return None if found is None else Identities(found[0], found[1] - _FOR_BUILDS)
+
+
+def choose_build_identities(data_dir: Path, uid_map: str | None = None) -> Identities | None:
+    """Those for builds; none of them is one of `choose_identities`."""
+    found = _choose(data_dir, uid_map)
+    return None if found is None else Identities(found[0] + found[1] - _FOR_BUILDS, _FOR_BUILDS)
+
+
+def _choose(data_dir: Path, uid_map: str | None) -> tuple[int, int] | None:
     if os.geteuid() != 0:
         return None
     text = Path("/proc/self/uid_map").read_text() if uid_map is None else uid_map
@@ -44,5 +57,5 @@ def choose_identities(data_dir: Path, uid_map: str | None = None) -> Identities 
         for line in text.splitlines():
             inside, _, count = (int(field) for field in line.split())
             if inside <= first and first + size <= inside + count:
-                return Identities(first, size)
+                return first, size
     return None
