@@ -25,6 +25,7 @@ class Promise(StrEnum):
     READ_ONLY = "read-only system and code"
     PRIVATE_TMP = "private /tmp with a size limit"
     NO_NETWORK = "no network unless asked"
+    CLOSED_NETWORK = "a network that reaches neither this machine nor private addresses"
     OWN_USER = "a host user of its own"
     SYSTEM_CALLS = "a system call filter"
     HIDDEN_HOST = "no sight of the host's files and processes"
@@ -321,6 +322,11 @@ class Driver(Protocol):
     @property
     def notice(self) -> str | None:
         """One line for the server's start when it isolates less than it could, with the cure; known after `open`."""
+        ...
+
+    @property
+    def no_network(self) -> str | None:
+        """Why `start` refuses kinds with a network, and the cure; None where it does not. It can change."""
         ...
 
     async def open(self) -> None:

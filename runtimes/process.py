@@ -66,6 +66,7 @@ class ProcessDriver:
 
     name = "process"
     promises: frozenset[Promise] = frozenset()
+    no_network: str | None = None
     notice: str | None = "functions run without isolation (--runtime process): for development only"
 
     def __init__(self, data_dir: Path, python: str | None = None, *, layers: Path | None = None) -> None:
@@ -99,8 +100,8 @@ class ProcessDriver:
         self._runner = str(install_runner(self._root, self._found))
 
     async def start(self, kind: Kind) -> Instance:
-        if kind.network is not Network.OFF:
-            raise DriverUnavailable("network is not available in this version")
+        if kind.network is Network.DATABASE:
+            raise DriverUnavailable("network: database is not available in this version")
         packages = find_layer(self._layers, kind.layer)
         assert self._found is not None
         if self._launcher is None:

@@ -20,6 +20,8 @@ _PACKAGE = "_clowdy"
 _ETC = {
     "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 function\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    # The place for what names a resolver, where there is a network; no resolver answers where there is none.
+    "resolv.conf": "",
 }
 _ASK = (
     "import sys; print(sys.version.partition(' ')[0], sys.version_info[0], sys.version_info[1], sys.prefix, sep='\\n')"
@@ -90,7 +92,8 @@ def install_runner(folder: Path, python: Python) -> Path:
     for source in sources:
         place = target if source.name == "main.py" else package
         (place / source.name).write_bytes(source.read_bytes())
-    (target / "etc").mkdir()
+    # A place for certificates as well.
+    (target / "etc" / "ssl" / "certs").mkdir(parents=True)
     for name, content in _ETC.items():
         (target / "etc" / name).write_text(content)
     try:

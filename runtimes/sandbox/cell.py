@@ -13,7 +13,9 @@ from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.launcher import Process
 from clowdy.runtimes.sandbox.cgroups import Group
 from clowdy.runtimes.sandbox.command import APP
+from clowdy.runtimes.sandbox.outlet import CONNECTION_BYTES
 from clowdy.runtimes.sandbox.watcher import Watched, Watcher, descendants
+from clowdy.schema.manifest import Network
 
 _THROTTLED_KEPT_SECONDS = 0.05
 _AGAIN_SECONDS = (0.002, 0.02, 0.2)
@@ -22,21 +24,22 @@ _AGAIN_SECONDS = (0.002, 0.02, 0.2)
 class SandboxCell:
     """Implements `instance.Cell` for bubblewrap."""
 
-    # The one kind that there is so far.
-    offline = True
-
     def __init__(
         self,
         folder: Path,
         packages: str | None,
+        network: Network,
         process: Process,
         cache: CodeCache,
         group: Group | None,
         watcher: Watcher,
+        uid: int | None,
         give_back: Callable[[], None],
     ) -> None:
+        self.uid = uid
         self._folder = folder
         self._packages = packages
+        self._network = network
         self._process = process
         self._cache = cache
         self._group = group
@@ -57,14 +60,19 @@ class SandboxCell:
         return self._packages
 
     @property
+    def offline(self) -> bool:
+        return self._network is Network.OFF
+
+    @property
     def process(self) -> Process:
         return self._process
 
     def fill(self, application: Application) -> None:
         limits = application.limits
+        # What connects it comes on top: the function has all of its own.
+        self._limit_bytes = limits.memory_bytes + (0 if self.offline else CONNECTION_BYTES)
         if self._group is not None:
-            self._group.limit(limits.memory_bytes, limits.cpu)
-        self._limit_bytes = limits.memory_bytes
+            self._group.limit(self._limit_bytes, limits.cpu)
         self._cache.fill(application.code, self._folder)
 
     def watch_memory(self, on_short: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ SECCOMP_DESCRIPTOR = 5
 APP = "/app"
 RUNNER = "/runner"
 PACKAGES = "/packages"
+CERTIFICATES = "/etc/ssl/certs"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _TOP_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
@@ -44,16 +45,19 @@ def sandbox_command(
     app: str,
     runner: str,
     packages: str | None,
+    resolver: str | None,
     tmp_bytes: int,
     program: Sequence[str],
 ) -> tuple[str, ...]:
     """`program` alone in namespaces of its own, without capabilities.
 
-    It sees `app` at /app, `runner` at /runner and `packages`, where there are any, at /packages.
+    It sees `app` at /app, `runner` at /runner and `packages`, where there are any, at /packages. With a `resolver`,
+    the file that names one, it shares the network that it is started in, and sees whom this machine trusts.
     """
     command = [
         bubblewrap,
         *("--unshare-all", "--unshare-user", "--disable-userns"),
+        *(("--share-net",) if resolver is not None else ()),
         *("--die-with-parent", "--new-session", "--clearenv"),
         *("--hostname", "function"),
     ]
@@ -76,9 +80,16 @@ def sandbox_command(
         *("--ro-bind", runner, RUNNER, "--ro-bind", app, APP),
         *(("--ro-bind", packages, PACKAGES) if packages is not None else ()),
         *("--symlink", f"{RUNNER}/etc", "/etc"),
+        *(_trust(resolver) if resolver is not None else ()),
         *("--remount-ro", "/", "--chdir", APP),
         *("--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
         *("--seccomp", str(SECCOMP_DESCRIPTOR), "--"),
         *program,
     ]
     return tuple(command)
+
+
+def _trust(resolver: str) -> Sequence[str]:
+    """Whom to ask for addresses, and whom to believe; the runner's files have places for both."""
+    etc = f"{RUNNER}/etc"
+    return ("--ro-bind", resolver, f"{etc}/resolv.conf", "--ro-bind-try", CERTIFICATES, f"{etc}/ssl/certs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import resource
 import secrets
@@ -22,11 +23,15 @@ from clowdy.runtimes.sandbox.cell import SandboxCell
 from clowdy.runtimes.sandbox.cgroups import Groups, find_groups
 from clowdy.runtimes.sandbox.command import PACKAGES, RUNNER, System, find_system, sandbox_command
 from clowdy.runtimes.sandbox.identities import Identities, choose_identities
+from clowdy.runtimes.sandbox.network import PUBLIC_ONLY, Policy
+from clowdy.runtimes.sandbox.outlet import CONNECTION_PROCESSES, Outlet
 from clowdy.runtimes.sandbox.seccomp import build_filter, filter_file
 from clowdy.runtimes.sandbox.view import View, open_view
 from clowdy.runtimes.sandbox.watcher import Watcher
 from clowdy.schema.manifest import Network
 from clowdy.schema.units import MEBIBYTE
+
+log = logging.getLogger(__name__)
 
 _ALWAYS = frozenset(
     {
@@ -46,6 +51,8 @@ _RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 
 _PLAIN = Kind(None, Network.OFF)
+_CONNECTED = Kind(None, Network.ON)
+_REWRITE_SECONDS = 5.0
 _HOLD_AFTER_SECONDS = 0.03
 
 
@@ -81,7 +88,8 @@ class SandboxDriver:
 
     `data_dir` holds code and runner; `run_dir`, in /run, is where instances find them when the data directory lies
     where their users cannot pass. `layers`, by default in the data directory, has a folder for each requirements
-    layer, named by its digest. `use_groups` False behaves as where no control group can be written.
+    layer, named by its digest. `policy` says what a function with a network reaches besides public addresses.
+    `use_groups` False behaves as where no control group can be written.
     """
 
     name = "sandbox"
@@ -93,6 +101,7 @@ class SandboxDriver:
         python: str | None = None,
         *,
         layers: Path | None = None,
+        policy: Policy = PUBLIC_ONLY,
         use_groups: bool = True,
     ) -> None:
         self._data_dir = data_dir
@@ -103,8 +112,9 @@ class SandboxDriver:
         self._groups: Groups | None = None
         self._identities: Identities | None = None
         self._watcher = Watcher()
+        self._outlet = Outlet(policy, self._rewrite_rules, self._try_network)
         self._launcher: Launcher | None = None
-        self._instances: set[RunnerInstance] = set()
+        self._instances: dict[RunnerInstance, SandboxCell] = {}
         self._held: _Held | None = None
         self._found: Python
         self._view: View | None = None
@@ -128,7 +138,13 @@ class SandboxDriver:
             kept |= {Promise.MEMORY_WATCHED}
         if self._identities is not None:
             kept |= {Promise.OWN_USER}
+        if self.no_network is None:
+            kept |= {Promise.CLOSED_NETWORK}
         return kept
+
+    @property
+    def no_network(self) -> str | None:
+        return self._outlet.refusal
 
     @property
     def notice(self) -> str | None:
@@ -142,12 +158,44 @@ class SandboxDriver:
         await loop.run_in_executor(None, self._set_up)
         self._launcher = Launcher(self._found.executable)
         await self._launcher.open()
+        await self._outlet.open(self._found.executable)
         try:
-            trial = await self._start(_PLAIN)
+            trial, _ = await asyncio.gather(self._start(_PLAIN), self._try_network())
         except DriverUnavailable as error:
             await self.close()
             raise DriverUnavailable(_explain(str(error))) from None
         await trial.kill()
+
+    async def _try_network(self) -> None:
+        """Whether instances with a network start: the kernel may forbid what all programs for it are there for."""
+        self._outlet.failed = None
+        if self._outlet.refusal is not None:
+            return
+        try:
+            await (await self._start(_CONNECTED)).kill()
+        except DriverUnavailable as error:
+            self._outlet.failed = _explain_network(str(error))
+
+    async def _rewrite_rules(self) -> None:
+        """Keeps running instances from addresses that this machine did not have when they were started."""
+        connected = [instance for instance in self._instances if instance.kind.network is not Network.OFF]
+        await asyncio.gather(*(self._rewrite_rules_of(instance) for instance in connected))
+
+    async def _rewrite_rules_of(self, instance: RunnerInstance) -> None:
+        launcher, cell = self._launcher, self._instances[instance]
+        pid = cell.process.pid
+        argv = self._outlet.rewrite_command(pid) if pid is not None else None
+        if launcher is None or not launcher.alive or argv is None:
+            return
+        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            # Its own user alone is root in there.
+            process = launcher.start(secrets.token_hex(6), Command(argv, (), null, uid=cell.uid))
+        finally:
+            os.close(null)
+        if await process.wait(_REWRITE_SECONDS) != 0 and instance.alive:
+            log.warning("instance %s ends: the rules of its network could not be brought up to date", instance.id)
+            await instance.kill()
 
     def _set_up(self) -> None:
         found = shutil.which("bwrap")
@@ -178,8 +226,8 @@ class SandboxDriver:
         return await self._start(kind)
 
     async def _start(self, kind: Kind) -> RunnerInstance:
-        if kind.network is not Network.OFF:
-            raise DriverUnavailable("network is not available in this version")
+        if kind.network is Network.DATABASE:
+            raise DriverUnavailable("network: database is not available in this version")
         if self._launcher is None:
             raise DriverUnavailable("the driver is closed")
         launcher = self._launcher
@@ -187,12 +235,16 @@ class SandboxDriver:
         held = await self._take_held() if kind == _PLAIN else None
         if held is None:
             held = self._prepare(launcher, kind)
-        self._instances.add(held.instance)
+        self._instances[held.instance] = held.cell
+        rules = self._outlet.generation
         await held.begin()
         # Once this one has had its turn: one is held ready, never more.
         asyncio.get_running_loop().call_later(_HOLD_AFTER_SECONDS, self._hold)
         await held.instance.greeted()
         held.cell.note_init()
+        if kind.network is not Network.OFF and rules != self._outlet.generation:
+            # They changed while it was started with those of before.
+            await self._rewrite_rules_of(held.instance)
         return held.instance
 
     async def _take_held(self) -> _Held | None:
@@ -214,6 +266,8 @@ class SandboxDriver:
     def _prepare(self, launcher: Launcher, kind: Kind) -> _Held:
         assert self._view is not None
         packages = self._packages(kind.layer)
+        connected = kind.network is not Network.OFF
+        resolver = self._resolver() if connected else None
         name = secrets.token_hex(6)
         uid = self._identities.take() if self._identities is not None else None
         folder = self._view.written / "instances" / name
@@ -221,7 +275,8 @@ class SandboxDriver:
         if uid is not None:
             # Its own user may read, through the group, and nobody may write.
             os.chown(folder, 0, uid)
-        group = self._groups.make(name, Limits().processes) if self._groups is not None else None
+        processes = Limits().processes + (CONNECTION_PROCESSES if connected else 0)
+        group = self._groups.make(name, processes) if self._groups is not None else None
         shown = self._view.shown
         channel, theirs = socket.socketpair()
         output, output_end = os.pipe2(os.O_CLOEXEC)
@@ -229,16 +284,18 @@ class SandboxDriver:
         gate, opener = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(output, False)
         channel.setblocking(False)
+        argv = sandbox_command(
+            self._bubblewrap,
+            self._system,
+            app=str(shown / "instances" / name),
+            runner=str(shown / self._runner),
+            packages=packages,
+            resolver=resolver,
+            tmp_bytes=Limits().tmp_bytes,
+            program=runner_arguments(self._found, RUNNER, Limits().processes),
+        )
         command = Command(
-            argv=sandbox_command(
-                self._bubblewrap,
-                self._system,
-                app=str(shown / "instances" / name),
-                runner=str(shown / self._runner),
-                packages=packages,
-                tmp_bytes=Limits().tmp_bytes,
-                program=runner_arguments(self._found, RUNNER, Limits().processes),
-            ),
+            argv=self._outlet.wrap(argv) if connected else argv,
             descriptors=(theirs.fileno(), output, rules),
             output=output_end,
             gate=gate,
@@ -262,10 +319,21 @@ class SandboxDriver:
                 self._identities.give_back(uid)
 
         cell = SandboxCell(
-            folder, PACKAGES if packages is not None else None, process, self._cache, group, self._watcher, give_back
+            folder,
+            PACKAGES if packages is not None else None,
+            kind.network,
+            process,
+            self._cache,
+            group,
+            self._watcher,
+            uid,
+            give_back,
         )
-        instance = RunnerInstance(name, kind, cell, output, self._instances.discard)
+        instance = RunnerInstance(name, kind, cell, output, self._forget)
         return _Held(instance, cell, channel, opener)
+
+    def _forget(self, instance: RunnerInstance) -> None:
+        self._instances.pop(instance, None)
 
     def _packages(self, layer: str | None) -> str | None:
         """Where bubblewrap finds a layer; raises DriverUnavailable."""
@@ -280,10 +348,22 @@ class SandboxDriver:
             )
         return str(self._layer_view.shown / folder.name)
 
+    def _resolver(self) -> str:
+        """Where bubblewrap finds the file that names a resolver; raises DriverUnavailable."""
+        assert self._view is not None
+        content = self._outlet.outside.resolver_file
+        name = f"resolv-{hashlib.sha256(content.encode()).hexdigest()[:12]}.conf"
+        path = self._view.written / name
+        if not path.exists():
+            path.write_text(content)
+            path.chmod(0o644)
+        return str(self._view.shown / name)
+
     async def close(self) -> None:
         # First of all, so that nothing is started or held from now on.
         launcher, self._launcher = self._launcher, None
         held, self._held = self._held, None
+        await self._outlet.close()
         if held is not None:
             await held.give_up()
         await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
@@ -299,9 +379,25 @@ class SandboxDriver:
             view.close(self._run_dir)
 
 
+def _last_line(text: str) -> str:
+    return next((each for each in reversed(text.splitlines()) if each.strip()), "it ended without a word")[:300]
+
+
+def _explain_network(text: str) -> str:
+    """What pasta or the setter of the rules said, with what helps."""
+    lines = [each for each in text.splitlines() if each.strip() and not each.startswith("Failed to send")]
+    if "nft" in text or "tables-restore" in text:
+        cure = "modprobe nf_tables nft_reject_inet, or a kernel with netfilter in user namespaces"
+    else:
+        cure = (
+            "apt-get install --reinstall passt, and let it make namespaces (AppArmor, sysctl user.max_net_namespaces)"
+        )
+    return f"it does not start: {'; '.join(lines[-2:])[:300] or 'it ended without a word'}. Cure: {cure}"
+
+
 def _explain(text: str) -> str:
     """What bubblewrap said, with what helps."""
-    line = next((each for each in reversed(text.splitlines()) if each.strip()), "it ended without a word")[:300]
+    line = _last_line(text)
     advice = "or --runtime process (CLOWDY_RUNTIME=process), which isolates nothing and is for development"
     if _RESTRICTED.exists() and _RESTRICTED.read_text().strip() == "1":
         cure = (

@@ -21,6 +21,7 @@ from clowdy.runtimes.sandbox.reach import (
     GATEWAY_4,
     GATEWAY_6,
     PREFIX_4,
+    PUBLIC_ONLY,
     RESOLVER_4,
     RESOLVER_6,
     Policy,
@@ -30,11 +31,12 @@ from clowdy.runtimes.sandbox.reach import (
     resolver_file,
 )
 
-__all__ = ["Outside", "Policy", "find_outside", "outside_command"]
+__all__ = ["PUBLIC_ONLY", "Outside", "Policy", "find_outside", "outside_command", "rewrite_command"]
 
 _WORKER = Path(__file__).with_name("outside_worker.py").read_text()
 _TUN = Path("/dev/net/tun")
-_RESOLVERS = Path("/etc/resolv.conf")
+_RESOLV_CONF = "/etc/resolv.conf"
+RESOLVERS = Path(_RESOLV_CONF)
 _WHERE = os.pathsep.join((os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"))
 _ADDRESSES = {4: (ADDRESS_4, GATEWAY_4, RESOLVER_4), 6: (ADDRESS_6, GATEWAY_6, RESOLVER_6)}
 
@@ -50,9 +52,12 @@ class Outside:
     bubblewrap: str
     python: str
     pasta: str
+    ip: str
+    nsenter: str
     nft: str | None
     iptables: tuple[str, str] | None
     families: tuple[int, ...]
+    resolvers: str
     resolving: tuple[int, ...]
     host: tuple[str, ...]
 
@@ -62,11 +67,13 @@ class Outside:
         return resolver_file(self.resolving)
 
 
-def find_outside(python: str | None = None, tun: Path = _TUN) -> Outside:
+def find_outside(python: str | None = None, tun: Path = _TUN, resolvers: Path | None = None) -> Outside:
     """What a network of its own needs here, looked up anew; blocks for some 20 ms.
 
-    `python` is an interpreter that any user may run. Raises DriverUnavailable, naming what is missing and the cure.
+    `python` is an interpreter that any user may run; `resolvers` stands for this machine's resolv.conf. Raises
+    DriverUnavailable, naming what is missing and the cure.
     """
+    resolvers = resolvers or RESOLVERS
     programs = {name: shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_WHERE}") for name in _PROGRAMS}
     missing = [package for name, package in _NEEDED.items() if programs[name] is None]
     nft, first, second = programs["nft"], programs["iptables-restore"], programs["ip6tables-restore"]
@@ -79,20 +86,23 @@ def find_outside(python: str | None = None, tun: Path = _TUN) -> Outside:
     families = tuple(version for version in (4, 6) if _ask(ip, f"-{version}", "route", "show", "default"))
     if not families:
         raise DriverUnavailable("this machine has no default route. Cure: connect it to a network")
-    resolving = tuple(version for version in _resolving(_RESOLVERS) if version in families)
+    resolving = tuple(version for version in _resolving(resolvers) if version in families)
     return Outside(
         bubblewrap=str(programs["bwrap"]),
         python=python or find_python(None, for_any_user=os.geteuid() == 0).executable,
         pasta=str(programs["pasta"]),
+        ip=ip,
+        nsenter=str(programs["nsenter"]),
         nft=nft,
         iptables=(first, second) if first is not None and second is not None else None,
         families=families,
+        resolvers=str(resolvers),
         resolving=resolving,
         host=host_addresses(ip),
     )
 
 
-_NEEDED = {"bwrap": "bubblewrap", "pasta": "passt", "ip": "iproute2"}
+_NEEDED = {"bwrap": "bubblewrap", "pasta": "passt", "ip": "iproute2", "nsenter": "util-linux"}
 _PROGRAMS = (*_NEEDED, "nft", "iptables-restore", "ip6tables-restore")
 
 
@@ -162,18 +172,35 @@ def outside_command(outside: Outside, policy: Policy, argv: Sequence[str]) -> tu
         outside.bubblewrap,
         # The namespace of processes takes pasta, which detaches itself, along when it ends.
         *("--unshare-user", "--unshare-pid", "--die-with-parent", "--uid", "0", "--gid", "0"),
-        *("--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_NET_ADMIN"),
-        *("--dev-bind", "/", "/", "--proc", "/proc", "--"),
+        # For the namespace, for its rules and addresses, and for the user namespace that the program makes for itself.
+        *("--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_SETFCAP"),
+        *("--dev-bind", "/", "/", "--proc", "/proc"),
+        *(("--ro-bind", outside.resolvers, _RESOLV_CONF) if outside.resolvers != _RESOLV_CONF else ()),
+        "--",
         *(outside.python, "-I", "-S", "-c", _WORKER),
         "\n".join(_pasta(outside)),
     ]
+    for setter, rules in _rules(outside, policy):
+        command += ["\n".join(setter), rules]
+    return (*command, "--", *argv)
+
+
+def rewrite_command(outside: Outside, policy: Policy, pid: int) -> tuple[str, ...]:
+    """Sets the rules anew where process `pid` is the one that `outside_command` became."""
+    script = 'while [ $# -gt 0 ]; do printf %s "$2" | $1 || exit; shift 2; done'
+    words = [word for setter, rules in _rules(outside, policy) for word in (" ".join(setter), rules)]
+    enter = ("--target", str(pid), "--user", "--net", "--preserve-credentials", "--")
+    return (outside.nsenter, *enter, "/bin/sh", "-c", script, "sh", *words)
+
+
+def _rules(outside: Outside, policy: Policy) -> list[tuple[tuple[str, ...], str]]:
+    """The commands that set the rules, each with what it reads."""
     reached = reach(policy, outside.host)
     if outside.nft is not None:
-        command += [f"{outside.nft}\n-f\n-", nft_rules(reached)]
-    elif outside.iptables is not None:
-        for version, restore in zip((4, 6), outside.iptables, strict=True):
-            command += [f"{restore}\n--wait\n5", iptables_rules(reached, version)]
-    return (*command, "--", *argv)
+        return [((outside.nft, "-f", "-"), nft_rules(reached))]
+    assert outside.iptables is not None
+    restores = zip((4, 6), outside.iptables, strict=True)
+    return [((restore, "--wait", "5"), iptables_rules(reached, version)) for version, restore in restores]
 
 
 def _pasta(outside: Outside) -> list[str]:

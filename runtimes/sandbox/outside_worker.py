@@ -10,31 +10,68 @@ import os
 import sys
 
 _CLONE_NEWNET = 0x40000000
+_CAPABILITY_VERSION_3 = 0x20080522
 _SIGPIPE, _SIG_DFL = 13, 0
+_ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    # iptables takes a lock, and may not make the file that it takes one of.
+    "XTABLES_LOCKFILE": "/dev/null",
+}
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _run(command: str, wait_for: int = -1, rules: str = "") -> int:
-    """Starts a command; it begins once `wait_for` holds a byte, and reads `rules`."""
-    source, sink = os.pipe()
+def _execute(command: str) -> None:
+    try:
+        # What the program is given is its own: pasta would keep it open.
+        os.closerange(3, 1024)
+        arguments = command.split("\n")
+        os.execve(arguments[0], arguments, _ENVIRONMENT)  # noqa: S606
+    finally:
+        os._exit(127)
+
+
+def _connect(command: str, known: int, tell: int) -> int:
+    """Starts pasta, which stays in the network of the machine, once `known` says which process's it is to connect."""
     pid = os.fork()
     if pid == 0:
-        try:
-            if wait_for >= 0 and not os.read(wait_for, 1):
-                return -1
-            os.dup2(source, 0)
-            # What the program is given is its own: pasta would keep it open.
-            os.closerange(3, 1024)
-            arguments = command.split("\n")
-            os.execve(arguments[0], arguments, {"XTABLES_LOCKFILE": "/dev/null", "PATH": "/usr/sbin:/usr/bin"})  # noqa: S606
-        finally:
-            os._exit(127)
-    os.close(source)
-    os.write(sink, rules.encode())
-    os.close(sink)
+        os.close(tell)
+        target = os.read(known, 16).decode()
+        if target:
+            _execute(command.replace("@PID@", target))
+        os._exit(127)
     return pid
 
 
-def _done(pid: int, command: str) -> None:
+def _hold(tell: int, until: int, ready: int) -> None:
+    """Starts a process in this network that holds no capabilities: pasta may look into no other.
+
+    It tells its id to `tell`, and ends once nobody has `ready` open, the other end of `until`.
+    """
+    if os.fork() == 0:
+        try:
+            header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+            if libc.capset(header, (ctypes.c_uint32 * 6)()) == 0:
+                os.write(tell, str(os.getpid()).encode())
+                os.close(ready)
+                os.read(until, 1)
+        finally:
+            os._exit(0)
+
+
+def _set(command: str, rules: str) -> None:
+    source, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(source, 0)
+        _execute(command)
+    os.close(source)
+    os.write(sink, rules.encode())
+    os.close(sink)
+    _succeeded(pid, command)
+
+
+def _succeeded(pid: int, command: str) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status != 0:
         name = command.split("\n")[0]
@@ -43,23 +80,24 @@ def _done(pid: int, command: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     # pasta takes it for an error when this signal is ignored already, as Python has it. The module for signals takes
     # longer to import than all else here.
     libc.signal(_SIGPIPE, _SIG_DFL)
-    waiting, begin = os.pipe()
-    pasta = _run(arguments[0].replace("@PID@", str(os.getpid())), waiting)
+    known, tell = os.pipe()
+    until, ready = os.pipe()
+    pasta = _connect(arguments[0], known, tell)
     if libc.unshare(_CLONE_NEWNET) != 0:
         os.write(2, f"no network namespace can be made: {os.strerror(ctypes.get_errno())}\n".encode())
         os._exit(125)
-    os.write(begin, b".")
-    os.close(waiting)
-    os.close(begin)
+    os.close(known)
+    _hold(tell, until, ready)
     end = arguments.index("--")
     # The rules stand before there is anything that they are about.
     for command, rules in zip(arguments[1:end:2], arguments[2:end:2], strict=True):
-        _done(_run(command, rules=rules), command)
-    _done(pasta, arguments[0])
+        _set(command, rules)
+    _succeeded(pasta, arguments[0])
+    for descriptor in (tell, until, ready):
+        os.close(descriptor)
     program = arguments[end + 1 :]
     os.execve(program[0], program, os.environ)  # noqa: S606
 

@@ -15,8 +15,6 @@ ADDRESS_4, GATEWAY_4, RESOLVER_4, PREFIX_4 = "192.0.0.2", "192.0.0.1", "192.0.0.
 ADDRESS_6, GATEWAY_6, RESOLVER_6 = "fdc1:0d:1:d::2", "fdc1:0d:1:d::1", "fdc1:0d:1:d::3"
 """Of every namespace the same: nothing is ever sent to them but questions for the resolver."""
 
-TABLE, HOST_SET = "clowdy", "host"
-
 # This network, loopback, link-local with the metadata service, protocol assignments with these addresses of ours,
 # Azure's metadata service, multicast, reserved with broadcast; Alibaba's metadata service lies in a private range.
 _NEVER_4 = (
@@ -44,6 +42,9 @@ class Policy:
 
     allow_private: bool = False
     allowed: tuple[str, ...] = ()
+
+
+PUBLIC_ONLY = Policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,10 @@ def _translations(network: IPv4Network) -> list[IPv6Network]:
 
 
 def nft_rules(reach: Reach) -> str:
-    """The rules for `nft -f -`."""
-    lines = [f"table inet {TABLE} {{"]
+    """The rules for `nft -f -`, which replace those of before in one step."""
+    lines = ["add table inet clowdy", "delete table inet clowdy", "table inet clowdy {"]
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
-        for name, networks in (("allowed", reach.allowed), ("refused", reach.refused), (HOST_SET, ())):
+        for name, networks in (("allowed", reach.allowed), ("refused", reach.refused)):
             elements = ", ".join(str(each) for each in networks if each.version == version)
             content = f" elements = {{ {elements} }}" if elements else ""
             lines.append(f"set {name}{version} {{ type {kind}; flags interval; auto-merge;{content} }}")
@@ -99,14 +100,12 @@ def nft_rules(reach: Reach) -> str:
         lines += [f"{family} daddr {resolver} {protocol} dport 53 accept" for protocol in ("udp", "tcp")]
     for family, version in (("ip", 4), ("ip6", 6)):
         lines.append(f"{family} daddr @allowed{version} accept")
-        lines += [
-            f"{family} daddr @{name}{version} reject with icmpx type admin-prohibited" for name in ("refused", HOST_SET)
-        ]
+        lines.append(f"{family} daddr @refused{version} reject with icmpx type admin-prohibited")
     return "\n".join([*lines, "}", "}", ""])
 
 
 def iptables_rules(reach: Reach, version: int) -> str:
-    """The rules for `iptables-restore` (4) or `ip6tables-restore` (6)."""
+    """The rules for `iptables-restore` (4) or `ip6tables-restore` (6), which replace those of before in one step."""
     resolver = RESOLVER_4 if version == 4 else RESOLVER_6
     refusal = "icmp-admin-prohibited" if version == 4 else "icmp6-adm-prohibited"
     lines = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 INTERVAL_SECONDS = 0.1
@@ -63,7 +63,7 @@ def memory_of(pid: int) -> int:
     """Bytes that the processes below `pid` hold for themselves, and their /tmp; blocks."""
     processes = descendants(pid)
     # Shared pages of forked processes are divided among them, so that a fork counts no memory twice.
-    return sum(map(_private_bytes, processes)) + (_tmp_bytes(processes[0]) if processes else 0)
+    return sum(map(_private_bytes, processes)) + _tmp_bytes(processes)
 
 
 def descendants(pid: int) -> list[int]:
@@ -94,10 +94,17 @@ def _private_bytes(pid: int) -> int:
     return total
 
 
-def _tmp_bytes(pid: int) -> int:
-    try:
-        found = os.statvfs(f"/proc/{pid}/root/tmp")
-    except OSError:
-        return 0
-    files = found.f_files - found.f_ffree
-    return (found.f_blocks - found.f_bfree) * found.f_frsize + files * _FILE_BYTES
+def _tmp_bytes(processes: Sequence[int]) -> int:
+    """What lies in the /tmp of the first process that has one of its own; those around a network have the host's."""
+    host = Path("/tmp").stat().st_dev  # noqa: S108  (only compared with)
+    for pid in processes:
+        tmp = Path(f"/proc/{pid}/root/tmp")
+        try:
+            if tmp.stat().st_dev == host:
+                continue
+            found = os.statvfs(tmp)
+        except OSError:
+            continue
+        files = found.f_files - found.f_ffree
+        return (found.f_blocks - found.f_bfree) * found.f_frsize + files * _FILE_BYTES
+    return 0

@@ -176,7 +176,7 @@ async def test_the_host_is_out_of_sight(world: World, needs: Needs) -> None:
     assert seen["user"][:2] == [1000, 1000]
     assert seen["descriptors"][:3] == [0, 1, 2]
     assert seen["environment"] in ("", "PWD=/app\0")
-    assert seen["settings"] == ["hosts", "nsswitch.conf"]
+    assert seen["settings"] == ["hosts", "nsswitch.conf", "resolv.conf", "ssl"]
 
 
 async def test_no_network_is_there(world: World, needs: Needs) -> None:

@@ -258,7 +258,7 @@ async def test_what_ends_a_probe_is_the_result_of_the_rest(world: World, source:
 
 async def test_kinds_that_are_not_built_yet_are_refused(world: World) -> None:
     with pytest.raises(DriverUnavailable, match="not available in this version"):
-        await world.driver.start(Kind(None, Network.ON))
+        await world.driver.start(Kind(None, Network.DATABASE))
 
 
 async def test_code_is_there_with_its_modes(world: World) -> None:

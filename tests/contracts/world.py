@@ -66,6 +66,7 @@ def application(
     handler: Handler = HANDLER,
     sources: tuple[str, ...] = (".",),
     kind: HandlerType = HandlerType.AUTO,
+    network: Network = Network.OFF,
     env: Mapping[str, str] | None = None,
     limits: Limits = USUAL,
     executable: Sequence[str] = (),
@@ -82,6 +83,7 @@ def application(
         handler=handler,
         sources=sources,
         type=kind,
+        network=network,
         limits=limits,
         env=env or {},
     )

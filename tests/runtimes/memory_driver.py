@@ -56,6 +56,7 @@ class MemoryDriver:
     python: str = "3.11.2"
     promises: frozenset[Promise] = frozenset()
     notice: str | None = None
+    no_network: str | None = None
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     instances: list[MemoryInstance] = field(default_factory=list)
     unavailable: str = ""

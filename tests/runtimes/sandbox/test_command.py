@@ -7,7 +7,7 @@ from clowdy.runtimes.sandbox.command import System, find_system, sandbox_command
 PROGRAM = ("/usr/bin/python3", "-I", "/runner/main.py")
 
 
-def command(packages: str | None = None) -> list[str]:
+def command(packages: str | None = None, resolver: str | None = None) -> list[str]:
     system = System(links=(("usr/lib", "/lib"),), folders=("/usr",))
     return list(
         sandbox_command(
@@ -16,6 +16,7 @@ def command(packages: str | None = None) -> list[str]:
             app="/run/x/app",
             runner="/run/x/runner",
             packages=packages,
+            resolver=resolver,
             tmp_bytes=64,
             program=PROGRAM,
         )
@@ -54,6 +55,16 @@ def test_packages_are_bound_read_only_at_their_place() -> None:
     assert words[place - 2 : place + 1] == ["--ro-bind", "/data/layers/abc", "/packages"]
     assert place < words.index("--remount-ro", place)
     assert "/packages" not in command()
+
+
+def test_with_a_network_that_of_its_start_is_kept_and_whom_to_trust_is_bound_read_only() -> None:
+    words = command(resolver="/run/x/resolv.conf")
+    assert "--share-net" in words
+    place = words.index("/runner/etc/resolv.conf")
+    assert words[place - 2 : place] == ["--ro-bind", "/run/x/resolv.conf"]
+    place = words.index("/runner/etc/ssl/certs")
+    assert words[place - 2 : place] == ["--ro-bind-try", "/etc/ssl/certs"]
+    assert words[words.index("--cap-drop") + 1] == "ALL"
 
 
 def test_the_size_is_that_of_tmp() -> None:

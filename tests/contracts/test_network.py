@@ -1,0 +1,302 @@
+"""What a function with `network: true` reaches, and what it cannot, however it tries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from clowdy.runtimes.api import Instance, Kind, Promise
+from clowdy.runtimes.sandbox import network
+from clowdy.schema.manifest import Network
+from tests.contracts import neighbours
+from tests.contracts.drivers import DRIVERS, VARIANTS
+from tests.contracts.neighbours import Listener
+from tests.contracts.world import World, ask, processes_with
+
+Needs = Callable[..., None]
+
+# Every way of sending that a program without privileges has; `came` tells what answered.
+VISITOR = """
+    import socket, struct
+
+    DEVICE = 25
+    def reach(seconds, address, port, how):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        kind = socket.SOCK_DGRAM if how.startswith("datagram") else socket.SOCK_STREAM
+        with socket.socket(family, kind) as one:
+            one.settimeout(seconds)
+            target = (address, port)
+            if how.endswith("by device"):
+                one.setsockopt(socket.SOL_SOCKET, DEVICE, b"outside\\0")
+            try:
+                if how == "datagram by packet info":
+                    index = 2
+                    if family == socket.AF_INET:
+                        extra = (socket.IPPROTO_IP, 8, struct.pack("@I4s4s", index, bytes(4), bytes(4)))
+                    else:
+                        extra = (socket.IPPROTO_IPV6, 50, bytes(16) + struct.pack("@I", index))
+                    one.sendmsg([b"x"], [extra], 0, target)
+                elif kind == socket.SOCK_DGRAM:
+                    one.sendto(b"x", target)
+                else:
+                    one.connect(target)
+                return one.recv(16).decode() or "closed"
+            except OSError as error:
+                return type(error).__name__ + ": " + str(error)
+
+    def handler(event):
+        return [reach(*each) for each in event]
+    """
+STREAMS = ("stream", "stream by device")
+DATAGRAMS = ("datagram", "datagram by device", "datagram by packet info")
+
+
+@pytest.fixture
+def around(folders: Path) -> Iterator[neighbours.Neighbour]:
+    try:
+        with neighbours.neighbour(folders) as found:
+            yield found
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no neighbour can be made here, so that nothing outside can be reached: {error}")
+
+
+@pytest.fixture
+async def connected(
+    around: neighbours.Neighbour, request: pytest.FixtureRequest, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    """An open driver on a machine that has a neighbour and a resolver at a private address."""
+    monkeypatch.setattr(network, "RESOLVERS", around.resolvers)
+    name = request.param
+    driver = {**DRIVERS, **VARIANTS}[name](folders / name, folders / f"{name}-run")
+    await driver.open()
+    if driver.no_network is not None:
+        await driver.close()
+        pytest.skip(f"{name}: {driver.no_network}")
+    yield World(driver)
+    await driver.close()
+    assert processes_with("pasta\0--quiet") == []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "connected" in metafunc.fixturenames:
+        names = [pytest.param(name, marks=pytest.mark.slow) for name in {**DRIVERS, **VARIANTS}]
+        metafunc.parametrize("connected", names, indirect=True)
+
+
+@pytest.fixture
+def closed(connected: World) -> World:
+    if Promise.CLOSED_NETWORK not in connected.driver.promises:
+        pytest.skip(f"{connected.driver.name} does not promise: {Promise.CLOSED_NETWORK}")
+    return connected
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    here = Listener()
+    yield here
+    here.close()
+
+
+async def attempt(
+    instance: Instance, addresses: list[str], port: int, ways: tuple[str, ...], seconds: float = 2.0
+) -> dict[str, str]:
+    """What each way to each address came to; what is lost without a word is waited for `seconds`."""
+    tries = [[seconds, address, port, way] for address in addresses for way in ways]
+    said = (await ask(instance, tries, timeout=60.0)).json
+    return {f"{way} to {address}": answer for (_, address, _, way), answer in zip(tries, said, strict=True)}
+
+
+async def test_public_addresses_are_reached(connected: World) -> None:
+    instance = await connected.serve(VISITOR, network=Network.ON)
+    ways = ("stream", "datagram")
+    said = await attempt(instance, [neighbours.PUBLIC_4, neighbours.PUBLIC_6], neighbours.PORT, ways)
+    assert set(said.values()) == {"neighbour"}, said
+
+
+async def test_names_are_resolved_though_the_resolver_has_a_private_address(closed: World) -> None:
+    source = """
+        import socket
+        def handler(event):
+            found = {each[4][0] for each in socket.getaddrinfo("public.test", 80, type=socket.SOCK_STREAM)}
+            question = b"\\x12\\x34\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\6public\\4test\\0\\0\\1\\0\\1"
+            with socket.create_connection((event, 53), 5) as stream:
+                stream.sendall(len(question).to_bytes(2, "big") + question)
+                answered = len(stream.recv(512)) > len(question)
+            try:
+                socket.getaddrinfo("other.test", 80)
+            except socket.gaierror as error:
+                return [sorted(found), answered, error.errno == socket.EAI_NONAME]
+        """
+    instance = await closed.serve(source, network=Network.ON)
+    said = (await ask(instance, "192.0.0.3")).json
+    assert said == [[neighbours.PUBLIC_4, neighbours.PUBLIC_6], True, True]
+
+
+async def test_this_machine_is_not_reached_by_any_of_its_addresses(closed: World, listener: Listener) -> None:
+    instance = await closed.serve(VISITOR, network=Network.ON)
+    addresses = [*_own_addresses(), "127.0.0.53", "192.0.0.1", "192.0.0.2", "192.0.0.3", "fdc1:d:1:d::1", "0.0.0.0"]
+    assert neighbours.HOSTS_4 in addresses
+    assert neighbours.HOSTS_6 in addresses
+    said = await attempt(instance, addresses, listener.port, STREAMS + DATAGRAMS, 0.3)
+    assert listener.visitors() == []
+    assert not {way: answer for way, answer in said.items() if not _failed(answer)}
+
+
+async def test_private_link_local_and_metadata_addresses_are_not_reached(closed: World) -> None:
+    instance = await closed.serve(VISITOR, network=Network.ON)
+    addresses = [
+        *(neighbours.PRIVATE_4, neighbours.PRIVATE_6, neighbours.SHARED_4),
+        *(neighbours.LINK_LOCAL_4, neighbours.METADATA_6),
+    ]
+    said = await attempt(instance, addresses, neighbours.PORT, STREAMS + DATAGRAMS)
+    assert not {way: answer for way, answer in said.items() if not _failed(answer)}
+    again = await attempt(instance, [neighbours.PUBLIC_4, neighbours.PUBLIC_6], neighbours.PORT, STREAMS + DATAGRAMS)
+    assert set(again.values()) == {"neighbour"}, again
+
+
+async def test_multicast_and_broadcast_are_refused(closed: World) -> None:
+    source = """
+        import socket
+        def handler(event):
+            said = []
+            for address in event:
+                with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as one:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                    try:
+                        one.sendto(b"x", (address, 5353))
+                        said.append("sent")
+                    except OSError as error:
+                        said.append("refused")
+            return said
+        """
+    instance = await closed.serve(source, network=Network.ON)
+    addresses = ["224.0.0.251", "239.255.255.250", "255.255.255.255", "192.0.0.7", "ff02::fb%2", "ff05::c"]
+    assert (await ask(instance, addresses)).json == ["refused"] * len(addresses)
+
+
+async def test_an_address_that_this_machine_gets_later_is_not_reached_either(closed: World, listener: Listener) -> None:
+    instance = await closed.serve(VISITOR, network=Network.ON)
+    later = ["198.51.100.77", "2001:db8:51::77"]
+    for address in later:
+        subprocess.run(["ip", "address", "add", _alone(address), "dev", "lo"], check=True)
+    try:
+        visited = True
+        async with asyncio.timeout(10):
+            while visited:
+                await attempt(instance, later, listener.port, ("stream",), 0.3)
+                visited = bool(listener.visitors())
+        said = await attempt(instance, later, listener.port, STREAMS + DATAGRAMS, 0.3)
+        assert listener.visitors() == []
+        assert all(map(_failed, said.values()))
+        said = await attempt(instance, [neighbours.PUBLIC_4], neighbours.PORT, ("stream",))
+        assert set(said.values()) == {"neighbour"}
+        again = await closed.serve(VISITOR, network=Network.ON)
+        await attempt(again, later, listener.port, STREAMS + DATAGRAMS, 0.3)
+        assert listener.visitors() == []
+    finally:
+        for address in later:
+            subprocess.run(["ip", "address", "del", _alone(address), "dev", "lo"], check=True)
+
+
+async def test_instances_do_not_reach_each_other(closed: World) -> None:
+    server = """
+        import socket, threading
+        def handler(event):
+            listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+            threading.Thread(target=lambda: listener.accept()[0].sendall(b"found"), daemon=True).start()
+            return listener.getsockname()[1]
+        """
+    port = (await ask(await closed.serve(server, network=Network.ON))).json
+    said = await attempt(
+        await closed.serve(VISITOR, network=Network.ON),
+        ["127.0.0.1", "192.0.0.2", "fdc1:d:1:d::2", "::1"],
+        port,
+        STREAMS,
+    )
+    assert "found" not in said.values()
+
+
+async def test_a_function_cannot_change_its_network(closed: World) -> None:
+    source = """
+        import ctypes, os, socket, subprocess
+        def handler(event):
+            libc = ctypes.CDLL(None, use_errno=True)
+            said = [libc.unshare(0x40000000), libc.unshare(0x10000000)]
+            for family, kind in ((16, 3), (17, 3), (2, 3), (10, 3)):
+                try:
+                    socket.socket(family, kind)
+                    said.append("made")
+                except OSError:
+                    said.append(-1)
+            for path in ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/disable_ipv6"):
+                try:
+                    open(path, "w").write("1")
+                    said.append("written")
+                except OSError:
+                    said.append(-1)
+            for command in (["nft", "flush", "ruleset"], ["ip", "link", "set", "outside", "down"]):
+                try:
+                    said.append(-1 if subprocess.run(command, env={"PATH": "/usr/sbin"}).returncode else "changed")
+                except OSError:
+                    said.append(-1)
+            return said
+        """
+    assert set((await closed.outcome(source, network=Network.ON)).json) == {-1}
+
+
+async def test_certificates_are_there_to_be_trusted(closed: World) -> None:
+    source = """
+        import os, ssl
+        def handler(event):
+            try:
+                open("/etc/ssl/certs/mine.pem", "w")
+            except OSError:
+                return ssl.create_default_context().cert_store_stats()["x509_ca"]
+        """
+    if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
+        pytest.skip("this machine has no certificates")
+    assert (await closed.outcome(source, network=Network.ON)).json > 10
+
+
+async def test_no_network_is_not_spoken_of_where_there_is_one(connected: World) -> None:
+    source = """
+        import socket
+        def handler(event):
+            return socket.socket().connect_ex(("127.0.0.1", 9))
+        """
+    assert (await connected.outcome(source, network=Network.ON)).log == ""
+
+
+async def test_instances_with_and_without_a_network_are_told_apart(connected: World, needs_off: None) -> None:
+    """A network for one is none for another of the same driver."""
+    with_network = await connected.serve(VISITOR, network=Network.ON)
+    without = await connected.serve(VISITOR)
+    assert with_network.kind == Kind(None, Network.ON)
+    assert without.kind == Kind(None, Network.OFF)
+    tries = [[2.0, neighbours.PUBLIC_4, neighbours.PORT, "stream"]]
+    assert (await ask(with_network, tries)).json == ["neighbour"]
+    assert "unreachable" in (await ask(without, tries)).json[0]
+
+
+@pytest.fixture
+def needs_off(connected: World) -> None:
+    if Promise.NO_NETWORK not in connected.driver.promises:
+        pytest.skip(f"{connected.driver.name} does not promise: {Promise.NO_NETWORK}")
+
+
+def _own_addresses() -> list[str]:
+    links = json.loads(subprocess.run(["ip", "-j", "address"], capture_output=True, check=True).stdout)
+    return [each["local"] for link in links for each in link["addr_info"] if not each["local"].startswith("fe80")]
+
+
+def _alone(address: str) -> str:
+    return f"{address}/{128 if ':' in address else 32}"
+
+
+def _failed(answer: str) -> bool:
+    return "Error" in answer
