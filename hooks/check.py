@@ -18,7 +18,7 @@ from clowdy.hooks.requirements import find_requirements
 from clowdy.hooks.syntax import FILE_BYTES, SyntaxChild, SyntaxOracle
 from clowdy.hooks.tree import Entry, Kind, TreeView
 from clowdy.schema.locks import Wanted
-from clowdy.schema.manifest import Manifest
+from clowdy.schema.manifest import Manifest, Network
 from clowdy.schema.marks import Marks
 from clowdy.schema.parse import FILE as MANIFEST
 from clowdy.schema.parse import SMALLEST, Parsed, parse_manifest
@@ -31,12 +31,16 @@ _MISSPELLED = ("clowdy.yml", "Clowdy.yaml", "clowdy.YAML", ".clowdy.yaml", ".clo
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the server that will run the functions allows; None is not known here. `python` is as in `3.11.2`."""
+    """What the server that will run the functions allows; None is not known here. `python` is as in `3.11.2`.
+
+    `no_network` says why functions can have no network there, and the cure.
+    """
 
     memory_budget_bytes: int | None = None
     python: str | None = None
     code_bytes: int = 50 * MEBIBYTE
     code_files: int = 10_000
+    no_network: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ def _read(tree: TreeView, project: str | None, settings: Settings, secrets: Coll
     problems += contents.problems(settings.code_bytes, settings.code_files)
     problems += handlers.found
     problems += _memory(parsed.manifest, parsed.marks, settings.memory_budget_bytes)
+    problems += _network(parsed.manifest, parsed.marks, settings.no_network)
     if secrets is not None:
         problems += _secrets(parsed.manifest, parsed.marks, secrets)
     return _Reading(parsed, problems, handlers)
@@ -184,6 +189,18 @@ def _memory(manifest: Manifest, marks: Marks, budget: int | None) -> list[Proble
     return problems
 
 
+def _network(manifest: Manifest, marks: Marks, no_network: str | None) -> list[Problem]:
+    if no_network is None:
+        return []
+    reason, _, cure = no_network.partition(" Cure: ")
+    message = f"network: true cannot be had on this server: {reason.rstrip('.')}"
+    return [
+        marks.problem(("functions", name, "network"), "network", message, f"on the server: {cure}" if cure else "")
+        for name, function in manifest.functions.items()
+        if function.network is Network.ON
+    ]
+
+
 def _secrets(manifest: Manifest, marks: Marks, secrets: Collection[str]) -> list[Problem]:
     """One problem for each name, at the first place that declares it."""
     missing = manifest.secret_names - set(secrets)
@@ -211,5 +228,10 @@ def _unchecked(
         (secrets is None and bool(manifest.secret_names), "that secrets have a value"),
         (settings.python is None and wanted is not None, "that requirements can be had for the server's Python"),
         (settings.memory_budget_bytes is None, "that memory and min_warm fit the server"),
+        (
+            settings.memory_budget_bytes is None
+            and any(function.network is Network.ON for function in manifest.functions.values()),
+            "that network: true can be had on the server",
+        ),
     )
     return tuple(words for applies, words in unchecked if applies)

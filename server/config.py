@@ -54,6 +54,7 @@ class Config:
     base_domain: str = "localhost"
     memory_budget_bytes: int = 2 * GIBIBYTE
     trust_proxy: tuple[Network, ...] = ()
+    allow_private_networks: bool = False
     grace_seconds: float = 30.0
     standbys: int = 8
     idle_seconds: float = 300.0
@@ -308,6 +309,16 @@ def _size_text(size: int) -> str:
     return f"{size} bytes"
 
 
+def _flag(name: str, found: Found) -> bool:
+    text = str(found.value).strip().lower()
+    if text not in _FLAGS:
+        found.wrong(name, "write true or false")
+    return _FLAGS[text]
+
+
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
 def _seconds(name: str, found: Found) -> float:
     seconds = None if isinstance(found.value, bool) else parse_duration(str(found.value))
     if seconds is None:
@@ -357,6 +368,7 @@ _SETTINGS = {
         _Setting("base_domain", _domain),
         _Setting("memory_budget", _size(64 * MEBIBYTE)),
         _Setting("trust_proxy", _networks),
+        _Setting("allow_private_networks", _flag),
         _Setting("grace", _seconds),
         _Setting("standbys", _number(0, 1_000)),
         _Setting("idle", _seconds),

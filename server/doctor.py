@@ -108,14 +108,22 @@ def driver_findings(driver: Driver) -> Iterator[Finding]:
     )
     if not isolates:
         return
+    yield _network(driver)
     cure = f"{DELEGATE}, or run the server as root"
     for promise in Promise:
         if promise in driver.promises:
             yield Finding("limit", State.OK, promise.value)
         elif promise is Promise.OWN_USER:
             yield Finding("limit", State.OK, f"{promise.value}: not needed, the server has no rights of its own")
-        elif promise is not Promise.MEMORY_WATCHED:
+        elif promise not in (Promise.MEMORY_WATCHED, Promise.CLOSED_NETWORK):
             yield Finding("limit", State.WARNING, f"{promise.value}: does not hold here", cure)
+
+
+def _network(driver: Driver) -> Finding:
+    reason, _, cure = (driver.no_network or "").partition(" Cure: ")
+    if reason:
+        return Finding("network", State.WARNING, f"network: true is refused: {reason.rstrip('.')}", cure)
+    return Finding("network", State.OK, "network: true can be had")
 
 
 def namespaces(proc: Path = Path("/proc")) -> Finding:

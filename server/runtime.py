@@ -18,6 +18,7 @@ from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.process import ProcessDriver
 from clowdy.runtimes.runner import find_python
 from clowdy.runtimes.sandbox.driver import SandboxDriver
+from clowdy.runtimes.sandbox.network import Policy
 from clowdy.runtimes.sandbox.view import enter_private_mounts
 from clowdy.server.config import Config
 
@@ -55,7 +56,8 @@ def make_driver(config: Config, folder: Path | None = None) -> Driver:
     folder = folder or config.data_dir
     if config.runtime == "process":
         return ProcessDriver(folder)
-    return SandboxDriver(folder, _run_dir(folder))
+    policy = Policy(allow_private=config.allow_private_networks)
+    return SandboxDriver(folder, _run_dir(folder), policy=policy)
 
 
 def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:

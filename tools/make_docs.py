@@ -40,6 +40,7 @@ CODES = {
     "manifest": "no `clowdy.yaml` at the top, or one that is not an ordinary file",
     "memory": "a `memory` above what all functions of the server may have together",
     "min-warm": "warm instances that do not fit into the server's memory",
+    "network": "`network: true` on a server that cannot keep functions from what they must not reach",
     "missing-key": "a key that must be there",
     "name-mismatch": "a `name` that is another project's",
     "network-database": "`network: database` without `database`",

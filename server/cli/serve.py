@@ -26,6 +26,12 @@ from clowdy.server.cli.failure import Failure
 @click.option(
     "--trust-proxy", metavar="CIDR", multiple=True, help="A proxy whose X-Forwarded headers count; can be repeated."
 )
+@click.option(
+    "--allow-private-networks",
+    is_flag=True,
+    default=None,
+    help="Functions with network: true also reach private addresses, as 10.0.0.0/8.",
+)
 @click.option("--grace", metavar="SECONDS", help="How long calls may go on when the server stops.  [30]")
 @click.option("--config", metavar="FILE", help="A TOML file with the same names.  [DIR/clowdy.toml]")
 @click.option("--first-run", is_flag=True, hidden=True)

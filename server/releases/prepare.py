@@ -44,7 +44,11 @@ async def judge_commit(
     """The commit's tree and every problem that can be found without starting anything."""
     tree = await asyncio.to_thread(_tree_of, repository, commit)
     known = frozenset(await context.secret_values(project.id)) if with_secrets else None
-    settings = Settings(memory_budget_bytes=context.config.memory_budget_bytes)
+    settings = Settings(
+        memory_budget_bytes=context.config.memory_budget_bytes,
+        # Without a driver nothing can run, which is said of the push as a whole.
+        no_network=context.pool.driver.no_network if context.pool.unavailable is None else None,
+    )
     judgement = await judge(tree, project=project.name, syntax=context.syntax, settings=settings, secrets=known)
     return tree, judgement
 

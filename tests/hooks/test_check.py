@@ -385,6 +385,29 @@ async def test_what_is_barely_too_large_is_told_to_the_byte(judge_files: Any) ->
     ]
 
 
+async def test_a_network_that_the_server_cannot_close_is_a_problem_at_its_key(judge_files: Any) -> None:
+    files = {
+        "clowdy.yaml": (
+            "functions:\n"
+            "  open: {handler: a.py:handler, network: true}\n"
+            "  shut: {handler: a.py:handler, network: false}\n"
+        ),
+        "a.py": HANDLER,
+    }
+    reason = "passt is not installed. Cure: apt-get install passt"
+
+    refused = await judge_files(files, settings=Settings(no_network=reason))
+    possible = await judge_files(files, settings=Settings(memory_budget_bytes=1024 * MEGABYTE, python="3.11.2"))
+    unknown = await judge_files(files)
+
+    assert first_lines(refused.problems) == [
+        "clowdy.yaml:2:42: error[network] network: true cannot be had on this server: passt is not installed: "
+        "on the server: apt-get install passt"
+    ]
+    assert (possible.problems, possible.unchecked) == ((), ())
+    assert "that network: true can be had on the server" in unknown.unchecked
+
+
 async def test_memory_and_warm_instances_must_fit_the_servers_budget(judge_files: Any) -> None:
     files = {
         "clowdy.yaml": (

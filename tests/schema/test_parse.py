@@ -346,7 +346,6 @@ NOT_AVAILABLE = [
     (MINIMAL + "requirements: ['httpx[http2]>=0.28; python_version > \"3\"']\n", 2, 1),
     (in_function("schedule: '*/5 * * * *'"), 2, 11),
     (in_function("schedule: ['0 6 * * 1-5', '0 9 * * SAT,SUN']"), 2, 11),
-    (in_function("network: true"), 2, 20),
     (in_function("type: asgi"), 2, 17),
     (in_function("type: wsgi"), 2, 17),
     (in_function("parallel: 2"), 2, 21),

@@ -60,6 +60,22 @@ def test_every_limit_of_a_push_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "allowed"), [("1", True), ("true", True), ("Yes", True), ("0", False), ("no", False)]
+)
+def test_private_networks_are_allowed_by_a_word(value: str, allowed: bool) -> None:
+    assert Config.load({}, {"CLOWDY_ALLOW_PRIVATE_NETWORKS": value}).allow_private_networks is allowed
+
+
+def test_private_networks_are_allowed_by_the_file_and_by_the_option_and_not_by_default(empty_folder: Path) -> None:
+    file = empty_folder / "settings.toml"
+    file.write_text("allow-private-networks = true\n")
+
+    assert Config.load({}, {}, file).allow_private_networks
+    assert Config.load({"allow_private_networks": True}, {}).allow_private_networks
+    assert not Config.load({"allow_private_networks": None}, {}).allow_private_networks
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
         ("PORT", "http", "port: CLOWDY_PORT says 'http': write a whole number from 0 to 65535"),
@@ -71,6 +87,7 @@ def test_every_limit_of_a_push_can_be_set() -> None:
         ("GRACE", "soon", "write seconds, or a duration"),
         ("GRACE", "-1", "write seconds, or a duration"),
         ("TRUST_PROXY", "10.0.0.1/8", "10.0.0.1/8 has host bits set; write addresses or networks"),
+        ("ALLOW_PRIVATE_NETWORKS", "some", "says 'some': write true or false"),
         ("TRUST_PROXY", "*", "write addresses or networks"),
         ("PUBLIC_URL", "clowdy.example", "write scheme, host and port alone"),
         ("PUBLIC_URL", "https://clowdy.example/path", "write scheme, host and port alone"),

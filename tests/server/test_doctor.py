@@ -44,6 +44,7 @@ class FakeDriver:
     name = "sandbox"
     python = "3.11.2"
     notice: str | None = None
+    no_network: str | None = None
 
     def __init__(self, promises: frozenset[Promise], failure: str = "") -> None:
         self.promises = promises
@@ -111,6 +112,18 @@ def test_limits_that_do_not_hold_are_named_with_their_cure() -> None:
     ]
     assert all("Delegate=yes" in finding.cure for finding in findings if finding.state is State.WARNING)
     assert "memory is watched every 100 ms" in [finding.found for finding in findings]
+
+
+def test_a_network_that_cannot_be_had_is_a_warning_with_its_cure() -> None:
+    fake = FakeDriver(frozenset(Promise) - {Promise.CLOSED_NETWORK})
+    fake.no_network = "passt is not installed. Cure: apt-get install passt"
+
+    findings = list(doctor.driver_findings(as_driver(fake)))
+
+    (found,) = [finding for finding in findings if finding.state is State.WARNING]
+    assert found == Finding(
+        "network", State.WARNING, "network: true is refused: passt is not installed", "apt-get install passt"
+    )
 
 
 def test_a_driver_without_isolation_is_a_warning() -> None:
