@@ -37,7 +37,8 @@ _WORKER = Path(__file__).with_name("outside_worker.py").read_text()
 _TUN = Path("/dev/net/tun")
 _RESOLV_CONF = "/etc/resolv.conf"
 RESOLVERS = Path(_RESOLV_CONF)
-_WHERE = os.pathsep.join((os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"))
+# Beside PATH: an ordinary user's has no administrator's programs.
+_WHERE = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 _ADDRESSES = {4: (ADDRESS_4, GATEWAY_4, RESOLVER_4), 6: (ADDRESS_6, GATEWAY_6, RESOLVER_6)}
 
 

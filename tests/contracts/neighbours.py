@@ -118,6 +118,14 @@ def neighbour(folder: Path) -> Iterator[Neighbour]:
         process.communicate()
 
 
+def is_pasta(pid: int) -> bool:
+    """Whether a process is there that connects an instance."""
+    try:
+        return "pas" in Path(f"/proc/{pid}/comm").read_text()[:3]
+    except OSError:
+        return False
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 

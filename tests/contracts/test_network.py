@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 
 from clowdy.runtimes.api import Instance, Kind, Promise
 from clowdy.runtimes.sandbox import network
+from clowdy.runtimes.sandbox.watcher import descendants
 from clowdy.schema.manifest import Network
 from tests.contracts import neighbours
 from tests.contracts.drivers import DRIVERS, VARIANTS
-from tests.contracts.neighbours import Listener
-from tests.contracts.world import World, ask, processes_with
+from tests.contracts.neighbours import Listener, is_pasta
+from tests.contracts.world import World, ask
 
 Needs = Callable[..., None]
 
@@ -78,8 +80,9 @@ async def connected(
         await driver.close()
         pytest.skip(f"{name}: {driver.no_network}")
     yield World(driver)
+    before = descendants(os.getpid())
     await driver.close()
-    assert processes_with("pasta\0--quiet") == []
+    assert not [pid for pid in before if is_pasta(pid)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -261,6 +264,26 @@ async def test_certificates_are_there_to_be_trusted(closed: World) -> None:
     if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
         pytest.skip("this machine has no certificates")
     assert (await closed.outcome(source, network=Network.ON)).json > 10
+
+
+@pytest.mark.parametrize("how", ["kill", "crash", "close"])
+async def test_what_connects_an_instance_ends_with_it(closed: World, how: str) -> None:
+    source = """
+        import os, signal
+        def handler(event):
+            if os.fork() == 0:
+                signal.pause()
+            if event == "crash":
+                os._exit(1)
+        """
+    instance = await closed.serve(source, network=Network.ON)
+    there = [pid for pid in descendants(os.getpid()) if is_pasta(pid)]
+    assert there
+    await ask(instance, how)
+    if how == "close":
+        await closed.driver.close()
+    await instance.kill()
+    assert not [pid for pid in there if is_pasta(pid)]
 
 
 async def test_no_network_is_not_spoken_of_where_there_is_one(connected: World) -> None:
