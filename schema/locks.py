@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from packaging.markers import InvalidMarker, Marker
+from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -132,14 +132,21 @@ def chosen(pins: Iterable[Pin], environment: Mapping[str, str]) -> tuple[Pin, ..
     """
     found: dict[str, Pin] = {}
     for each in pins:
-        # `extra` is empty: what extras stand for is in a lock without a condition.
-        if each.marker and not Marker(each.marker).evaluate({**environment, "extra": ""}):
+        if each.marker and not _holds(each.marker, environment):
             continue
         other = found.get(each.name)
         if other is not None and (other.version, other.hashes) != (each.version, each.hashes):
             raise Rejection(_CODE, f"the lock has {each.name} twice here: {other.version} and {each.version}")
         found[each.name] = Pin(each.name, each.version, "", each.hashes)
     return tuple(sorted(found.values()))
+
+
+def _holds(marker: str, environment: Mapping[str, str]) -> bool:
+    try:
+        # `extra` is empty: what extras stand for is in a lock without a condition.
+        return Marker(marker).evaluate({**environment, "extra": ""})
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, ValueError):
+        raise Rejection(_CODE, f"{quoted(marker)} cannot be decided") from None
 
 
 @dataclass(frozen=True, slots=True)

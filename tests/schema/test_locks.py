@@ -96,6 +96,12 @@ def test_two_versions_that_both_hold_here_are_refused() -> None:
         chosen(pins, {"os_name": "posix"})
 
 
+def test_a_marker_that_cannot_be_decided_is_refused() -> None:
+    pins = parse_lock(f"a==1 ; os_name ~= 'posix' --hash=sha256:{A}")
+    with pytest.raises(Rejection, match="cannot be decided"):
+        chosen(pins, {"os_name": "posix"})
+
+
 def test_what_is_wanted_has_one_text() -> None:
     one = Wanted(("Flask[Async]>=3,<4", "numpy"))
     assert one.text == Wanted(("numpy ", "flask[async] <4, >=3", "NumPy")).text
