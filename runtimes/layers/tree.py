@@ -94,7 +94,9 @@ def delete(folder: Path) -> None:
     Not in this process: what a package unpacks may be deeper than Python can walk.
     """
     if os.geteuid() != 0:
-        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], env=_PLAIN, capture_output=True, check=False)
+        # Folders alone: files of a layer may have another name here still.
+        unlock = ["find", str(folder), "-type", "d", "!", "-perm", "-700", "-exec", "chmod", "u+rwx", "{}", ";"]
+        subprocess.run(unlock, env=_PLAIN, capture_output=True, check=False)
     subprocess.run(["rm", "-rf", "--one-file-system", "--", folder], env=_PLAIN, capture_output=True, check=False)
 
 

@@ -65,3 +65,15 @@ def test_even_what_is_too_deep_to_be_walked_is_deleted(site: Path) -> None:
     os.close(here)
     delete(site)
     assert not site.exists()
+
+
+def test_what_is_deleted_leaves_files_as_they_are_that_have_another_name(site: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    (site / "closed").mkdir()
+    (site / "closed" / "file").touch()
+    kept.hardlink_to(site / "closed" / "file")
+    kept.chmod(0o444)
+    (site / "closed").chmod(0o500)
+    delete(site)
+    assert not site.exists()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o444
