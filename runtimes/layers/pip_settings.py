@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from clowdy.runtimes.layers.index import Index, read_index
+
 _KEYS = frozenset(
     {"index-url", "extra-index-url", "find-links", "no-index", "cert", "client-cert", "proxy", "trusted-host"}
 )
@@ -54,3 +56,8 @@ def read_pip_settings(environ: Mapping[str, str], files: Iterable[Path]) -> dict
         if value:
             found[key] = value
     return found
+
+
+def find_index(environ: Mapping[str, str]) -> Index:
+    """The server's settings: those of uv in `environ`, for what they leave open those of pip; blocks."""
+    return read_index(environ, read_pip_settings(environ, pip_files(environ)))

@@ -9,17 +9,20 @@ import secrets
 import shutil
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from types import CodeType
+from types import CodeType, SimpleNamespace
 
 import pytest
 
 from clowdy.runtimes.api import DriverUnavailable
-from clowdy.runtimes.layers import builder as builder_module
+from clowdy.runtimes.layers import premises
 from clowdy.runtimes.layers.api import BuildFailed
-from clowdy.runtimes.layers.builder import LayerBuilder
+from clowdy.runtimes.layers.builder import Apart, LayerBuilder
 from clowdy.runtimes.layers.index import Index
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.pip_settings import find_index
+from clowdy.runtimes.sandbox.network import Policy
 from clowdy.schema.locks import Lock, Wanted, pin
 from clowdy.schema.units import MEBIBYTE
 from tests.contracts.world import processes_with
@@ -99,7 +102,7 @@ def instead_of_uv(place: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
     program = place / "uv"
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{script}\n')
     program.chmod(0o755)
-    monkeypatch.setattr(builder_module, "find_uv", lambda folder, for_any_user: program)
+    monkeypatch.setattr(premises, "find_uv", lambda folder, for_any_user: program)
 
 
 async def test_the_same_lock_is_built_once_when_two_ask_at_the_same_time(make: Make, place: Path) -> None:
@@ -332,6 +335,29 @@ async def test_a_build_sees_nothing_of_the_server(make: Make, place: Path, monke
         assert "uid 1000 0 1" not in text
 
 
+async def test_without_bubblewrap_only_development_goes_on_and_says_so(
+    make: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(place / "wheels", "one")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    builder = await make()
+    with pytest.raises(DriverUnavailable, match="Cure: apt-get install bubblewrap"):
+        await builder.resolve(Wanted(("one",)), say=ignore)
+    development = await make(apart=Apart.PARTLY)
+    lock = await development.resolve(Wanted(("one",)), say=ignore)
+    said: list[str] = []
+    await development.build(lock, said.append)
+    assert said[0] == "packages are installed without isolation: bubblewrap does not work here"
+    assert (place / "layers" / lock.digest / "one.py").exists()
+    assert str(place) not in await refusal(development, "two")
+
+
+async def test_a_certificate_that_is_not_there_is_named(make: Make, place: Path) -> None:
+    index = Index(no_index=True, find_links=(str(place / "wheels"),), certificates="/not/there.pem")
+    with pytest.raises(DriverUnavailable, match=r"/not/there\.pem"):
+        await (await make(index)).resolve(Wanted(("one",)), say=ignore)
+
+
 async def test_what_a_killed_server_left_is_gone_after_the_next_start(make: Make, place: Path) -> None:
     left = place / "layers" / ".builds" / "abc" / "site"
     left.mkdir(parents=True)
@@ -367,3 +393,49 @@ async def test_an_index_on_this_machines_loopback_is_out_of_reach(make: Make) ->
         await builder.resolve(Wanted(("one",)), say=ignore)
     assert "127.0.0.1" in str(caught.value)
     assert "hunter22" not in str(caught.value)
+
+
+async def test_where_no_network_can_be_had_it_says_why_and_what_helps(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(premises, "find_outside", lambda python: SimpleNamespace(resolver_file=""))
+    script = "echo pasta ended with exit status 1; exit 125"
+    monkeypatch.setattr(premises, "outside_command", lambda outside, policy, argv: ("/bin/sh", "-c", script))
+    builder = await make(Index(default="https://packages.invalid/simple"))
+    with pytest.raises(DriverUnavailable, match=r"do not start: pasta ended with exit status 1\. Cure: clowdy doctor"):
+        await builder.resolve(Wanted(("one",)), say=ignore)
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [("10.1.2.3", ("10.1.2.3",)), ("8.8.8.8", ()), ("169.254.169.254", ()), ("fd00::1", ("fd00::1",))],
+)
+async def test_only_what_the_settings_name_is_reached_among_private_addresses(
+    make: Make, monkeypatch: pytest.MonkeyPatch, address: str, allowed: tuple[str, ...]
+) -> None:
+    policies: list[Policy] = []
+    monkeypatch.setattr(premises, "find_outside", lambda python: SimpleNamespace(resolver_file=""))
+
+    def wrap(outside: object, policy: Policy, argv: Sequence[str]) -> Sequence[str]:
+        policies.append(policy)
+        return ("/bin/sh", "-c", "exit 125")
+
+    monkeypatch.setattr(premises, "outside_command", wrap)
+    shown = f"[{address}]" if ":" in address else address
+    builder = await make(Index(default=f"https://{shown}/simple"))
+    with pytest.raises(DriverUnavailable):
+        await builder.resolve(Wanted(("one",)), say=ignore)
+    assert policies == [Policy(allow_private=False, allowed=allowed)]
+
+
+async def test_packages_of_the_registry_are_installed_over_a_network_of_their_own(make: Make, place: Path) -> None:
+    builder = await make(find_index(os.environ))
+    try:
+        lock = await builder.resolve(Wanted(("idna",)), say=ignore)
+    except (DriverUnavailable, BuildFailed) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"THE PACKAGE INDEX CANNOT BE REACHED: {error}")
+    await builder.build(lock, ignore)
+    assert list(lock.versions) == ["idna"]
+    assert (place / "layers" / lock.digest / "idna" / "__init__.py").exists()
