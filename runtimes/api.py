@@ -249,6 +249,11 @@ class Instance(Protocol):
         ...
 
     @property
+    def is_application(self) -> bool:
+        """Whether it serves an ASGI or WSGI application, which is told more of a request; known once it was taken."""
+        ...
+
+    @property
     def throttled(self) -> bool:
         """Whether its cpu limit held it back since this was asked last; False where that is not known."""
         ...

@@ -102,6 +102,7 @@ class RunnerInstance:
         self._taken = False
         self._answers_due = 0
         self._asks_to_cancel = False
+        self.is_application = False
         self._cell_ran_out = False
         self.on_exit: Callable[[Instance, Exit], None] | None = None
         self.on_settled: Callable[[Instance], None] | None = None
@@ -171,6 +172,7 @@ class RunnerInstance:
         if isinstance(ready, StartFailed):
             await self.kill()
             raise ready
+        self.is_application = ready.shape in (Shape.ASGI, Shape.WSGI)
         self._asks_to_cancel = ready.shape in (Shape.ASYNC_HANDLER, Shape.ASYNC_GENERATOR, Shape.ASGI)
         return ready
 

@@ -43,17 +43,11 @@ def _one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: any(value is known or (isinstance(value, str) and value == known) for known in values)
 
 
-def _more_than_one(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 1
-
-
 NOT_BUILT = (
     Unavailable(("database",), _always, "`database`"),
     Unavailable(("requirements",), bool, "`requirements`, unless it is an empty list"),
     Unavailable(("functions", ANY, "schedule"), bool, "`schedule`, unless it is an empty list"),
     Unavailable(("functions", ANY, "network"), _one_of("database"), "`network: database`", whole=False),
-    Unavailable(("functions", ANY, "type"), _one_of("asgi", "wsgi"), "`type: asgi` and `wsgi`", whole=False),
-    Unavailable(("functions", ANY, "parallel"), _more_than_one, "`parallel` above 1", whole=False),
     Unavailable(("routes", ANY, "auth"), _one_of("key", "jwt"), "`auth: key` and `jwt`", whole=False),
 )
 

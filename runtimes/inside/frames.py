@@ -5,7 +5,9 @@ and a body of raw bytes. Call id 0 belongs to the start of an instance.
 
 The head of CALL: `trigger`, `request_id`, `release`, `timeout` in seconds, and of a gateway call `method`, `path`,
 `raw_path` where the two differ, `prefix`, `params`, `query` (raw, without `?`) and `headers` (lower-case names); its
-body is the request's, else the event's JSON. The head of RESULT and HEAD: `status` and `headers`, a list of pairs;
+body is the request's, else the event's JSON. Applications are told besides: `client` (address and port, or null),
+`scheme`, `http_version`, `host` where a proxy in front says another, and `fields`, the headers as pairs in Latin-1,
+where `headers` does not say all. The head of RESULT and HEAD: `status` and `headers`, a list of pairs;
 empty means 200 and JSON.
 
 An answer in pieces is HEAD, any number of PIECE, and END. The body of CREDIT is a number of 4 bytes: so many bytes of

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR, _VARIADIC = 0x20, 0x80 | 0x100, 0x200, 0x04
 
 
+_ASGI = "ASGI application"
+_APPLICATIONS = {
+    _ASGI: ("scope", "receive", "send"),
+    "WSGI application": ("environ", "start_response"),
+}
+
+
 class LoadError(Exception):
     """A handler that cannot be had; `reason` is one of the server's start reasons."""
 
@@ -25,14 +32,15 @@ class LoadError(Exception):
 
 
 class Function:
-    """A handler, ready to be called."""
+    """A handler, ready to be called. `application` has what an ASGI application needs besides."""
 
-    __slots__ = ("arguments", "call", "shape")
+    __slots__ = ("application", "arguments", "call", "shape")
 
     def __init__(self, call: Callable[..., Any], shape: str, arguments: int) -> None:
         self.call = call
         self.shape = shape
         self.arguments = arguments
+        self.application: Any = None
 
 
 def prepare(start: dict[str, Any]) -> None:
@@ -109,22 +117,21 @@ def recognise(value: Any, kind: str) -> Function:
     """What `value` is; `kind` is what clowdy.yaml says, `auto` where it says nothing."""
     code, names, required = _signature(value)
     flags = 0 if code is None else code.co_flags
-    shape = "handler"
-    if kind == "asgi":
-        shape = "ASGI application"
-    elif kind == "wsgi":
+    shape, auto = "handler", kind == "auto"
+    if kind == "wsgi" or (auto and (names[:2] == ("environ", "start_response") or hasattr(value, "wsgi_app"))):
         shape = "WSGI application"
+    elif kind == "asgi" or (auto and (names[:3] == _APPLICATIONS[_ASGI] or (required == 3 and flags & _COROUTINE))):
+        shape = _ASGI
     elif flags & _ASYNC_GENERATOR:
         shape = "async generator"
     elif flags & _GENERATOR:
         shape = "generator"
-    elif kind == "auto" and (names[:2] == ("environ", "start_response") or hasattr(value, "wsgi_app")):
-        shape = "WSGI application"
-    elif kind == "auto" and (names[:3] == ("scope", "receive", "send") or (required == 3 and flags & _COROUTINE)):
-        shape = "ASGI application"
     elif flags & _COROUTINE:
         shape = "async handler"
     variadic = bool(flags & _VARIADIC)
+    wanted = _APPLICATIONS.get(shape)
+    if wanted is not None and code is not None and not variadic and not required <= len(wanted) <= len(names):
+        raise LoadError("not callable", f"An {shape} takes {', '.join(wanted)}: this one takes {required} arguments")
     if code is not None and shape in ("handler", "async handler") and not variadic and (not names or required > 2):
         takes = f"{required} arguments" if names else "no argument"
         raise LoadError("not callable", f"A handler takes an event, or an event and a context: this one takes {takes}")

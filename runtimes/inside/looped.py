@@ -90,7 +90,7 @@ class LoopFlow(Flow):
 class Turn:
     """One call on the loop."""
 
-    __slots__ = ("_desk", "body", "flow", "head", "log", "number", "over", "task")
+    __slots__ = ("_desk", "body", "flow", "head", "log", "number", "on_left", "over", "task")
 
     def __init__(self, desk: Desk, number: int, head: bytes, body: bytes) -> None:
         self._desk = desk
@@ -100,6 +100,7 @@ class Turn:
         self.log = desk.logs.begin(number)
         self.flow = LoopFlow(desk.channel, number)
         self.over = False
+        self.on_left: Callable[[], None] | None = None
         self.task: asyncio.Task[None] | None = None
 
     def finish(self, frame: bytes) -> None:
@@ -117,16 +118,28 @@ class Turn:
             self.finish(failure(self.log, self.number, error))
 
     def cancel(self, late: bool) -> None:
-        """Nobody waits for the answer any more."""
+        """Nobody waits for the answer any more. Who asked to be told has time to end, unless that is over."""
         self.flow.cancel()
-        if self.task is not None:
+        if self.task is None:
+            return
+        if self.on_left is None or late:
+            self.task.cancel()
+        else:
+            self.on_left()
+            self.task.get_loop().call_later(self._desk.patience, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.task is not None and not self.over:
             self.task.cancel()
 
 
 class Desk:
     """Takes the calls of an instance from its channel."""
 
-    def __init__(self, channel: Channel, logs: Logs, respond: Callable[[Turn], Awaitable[None]]) -> None:
+    def __init__(
+        self, channel: Channel, logs: Logs, respond: Callable[[Turn], Awaitable[None]], patience: float = 0.0
+    ) -> None:
+        self.patience = patience
         self.channel = channel
         self.logs = logs
         self.running: dict[int, Turn] = {}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .logs import CallLog
 
+    Respond = Callable[[int, dict[str, Any], bytes], bytes]
+
 _exit_now = os._exit
 _CHANNEL, _PIPE = 1000, 1001
 _PRELOAD_AFTER_MS = 40
@@ -95,6 +97,11 @@ def _load(logs: Logs, start: dict[str, Any], handler: list[str]) -> tuple[Functi
     function = None
     try:
         function = load(start["app"], start["sources"][0], handler[0], handler[1], start["type"])
+        if function.shape == "ASGI application":
+            from .asgi import Application
+
+            function.application = Application(function.call)
+            function.application.start()
         said = {"shape": function.shape, "import_ms": (time.perf_counter() - began) * 1000}
     except LoadError as error:
         said = {"reason": error.reason, "text": error.text[: frames.TEXT_LIMIT], "module": error.module}
@@ -137,6 +144,10 @@ def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
         channel.read()
         return
     names = start["context"]
+    if function.application is not None:
+        channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
+        function.application.serve(channel, logs, names)
+        return
     if function.shape in _ON_A_LOOP:
         from .looped import serve
 
@@ -144,30 +155,37 @@ def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
         serve(channel, logs, function, names)
         return
     channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
+    respond = _responder(channel, function, names)
     while True:
         kind, call, head, body = channel.read()
         if kind == frames.CALL:
-            _answer(channel, logs, function, names, call, head, body)
+            _answer(channel, logs, respond, call, head, body)
 
 
-def _answer(
-    channel: Channel,
-    logs: Logs,
-    function: Function,
-    names: dict[str, Any],
-    call: int,
-    head: bytes,
-    body: bytes,
-) -> None:
-    """One call of a plain handler, from its frame to the frame that answers it."""
+def _responder(channel: Channel, function: Function, names: dict[str, Any]) -> Respond:
+    """What makes the last frame of a call, and raises what the function does."""
+    if function.shape == "WSGI application":
+        from . import wsgi
+
+        def respond(call: int, said: dict[str, Any], body: bytes) -> bytes:
+            return wsgi.respond(channel, call, function.call, said, body, context_of(said, names))
+
+    else:
+
+        def respond(call: int, said: dict[str, Any], body: bytes) -> bytes:
+            event, context = arguments(said, body, names)
+            value = function.call(event, context) if function.arguments == 2 else function.call(event)
+            # The commonest is asked for first.
+            return result(said, call, value) if type(value) is dict else _other(channel, said, call, value)
+
+    return respond
+
+
+def _answer(channel: Channel, logs: Logs, respond: Respond, call: int, head: bytes, body: bytes) -> None:
+    """One call of what takes one at a time, from its frame to the frame that answers it."""
     log = logs.begin(call)
     try:
-        said = decode(head.decode())
-        event, context = arguments(said, body, names)
-        value = function.call(event, context) if function.arguments == 2 else function.call(event)
-        # The commonest is asked for first.
-        answer = result(said, call, value) if type(value) is dict else _other(channel, said, call, value)
-        value = event = context = None
+        answer = respond(call, decode(head.decode()), body)
     except BaseException as error:  # noqa: BLE001  (SystemExit and KeyboardInterrupt are the function's, too)
         answer = failure(log, call, error)
     end_if_forked(logs)

@@ -25,14 +25,11 @@ TRIAL_SECONDS = 60.0
 AT_ONCE = 4
 CHECK_SECONDS = 10.0
 
-_UNBUILT = {
-    Shape.ASGI: "is an ASGI application",
-    Shape.WSGI: "is a WSGI application",
-}
+_TAKE_SEVERAL_CALLS = (Shape.ASYNC_HANDLER, Shape.ASYNC_GENERATOR, Shape.ASGI)
 
 
 async def try_candidate(context: Context, candidate: Candidate, names: frozenset[str], voice: Voice) -> list[Problem]:
-    """Starts every version in `names`; one problem for each that does not start or is nothing that can be served."""
+    """Starts every version in `names`; one problem for each that does not start or is cannot be served as it asks."""
     groups: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for name in candidate.manifest.functions:
         if name in names:
@@ -90,10 +87,11 @@ def _judge(
     if result.log:
         voice.output(name, context.redact(candidate.applications[name].project_id, result.log))
     if isinstance(result, Ready):
-        unbuilt = _UNBUILT.get(result.shape)
-        if unbuilt is None:
+        if function.parallel == 1 or result.shape in _TAKE_SEVERAL_CALLS:
             return []
-        return [_problem(candidate, name, "not-available", f"{name} {unbuilt}: not available in this version")]
+        message = f"{name} is a {result.shape.value}: parallel above 1 is for async handlers and ASGI applications only"
+        marks = candidate.judgement.parsed.marks
+        return [marks.problem(("functions", name, "parallel"), "not-parallel", message)]
     text = context.redact(candidate.applications[name].project_id, result.text)
     voice.output(name, text)
     reason = _reason(candidate, function, result, text)

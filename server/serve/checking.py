@@ -10,10 +10,12 @@ from clowdy.schema.manifest import CheckSpec
 from clowdy.schema.text import printable
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.gateway import Gateway, Place, Refusal, failure_of
-from clowdy.server.serve.requests import split_target
+from clowdy.server.serve.requests import split_target, tell_more
 from clowdy.server.serve.table import PREFIX, Mount, ProjectTable
 
 SHOWN_CHARACTERS = 200
+
+_NOBODY = {"client": None, "scheme": "http", "http_version": "1.1"}
 
 Show = Callable[[str], str]
 
@@ -34,6 +36,7 @@ async def check(gateway: Gateway, project: ProjectTable, wanted: CheckSpec, reda
         return _status(wanted, routed.status, routed.detail, show)
     place = Place(mount, path, query, False)
     exchange = gateway.exchange(mount, routed, new_call_id(), wanted.method, place, {"host": "check"})
+    exchange.tell = lambda head: tell_more(head, _NOBODY)
     refusal = await gateway.begin(exchange)
     if refusal is None:
         try:

@@ -56,6 +56,12 @@ class Connection(web.RequestHandler):
         name = self.peername
         return name[0] if isinstance(name, tuple) else None
 
+    @property
+    def peer_port(self) -> int:
+        """The port at the other end, 0 for a unix socket."""
+        name = self.peername
+        return name[1] if isinstance(name, tuple) else 0
+
     def take_begun(self) -> Exchange | None:
         """See `gateway.Client`."""
         return None

@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 import orjson
 from aiohttp import web
 
+from clowdy.schema.manifest import HandlerType
 from clowdy.server.errors import NotAuthenticated
 from clowdy.server.serve.answers import JSON, Header, error_body
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.exchange import Exchange
-from clowdy.server.serve.gateway import Client, Gateway, Refusal, failure_of
+from clowdy.server.serve.gateway import APPLICATION, Client, Gateway, Refusal, failure_of
 from clowdy.server.serve.requests import BodyBroken, BodyStalled, TooLarge, dump_head, read_body
 from clowdy.server.serve.table import ProjectTable, Target
 
@@ -95,6 +96,8 @@ class Direct:
         except ValueError as error:
             return self._refuse(request, project, request_id, Refusal(422, "bad_request", str(error)))
         application = target.application
+        if application is not None and application.type in (HandlerType.ASGI, HandlerType.WSGI):
+            return self._refuse(request, project, request_id, APPLICATION)
         head = {
             "trigger": "direct",
             "request_id": request_id,

@@ -81,6 +81,7 @@ Ledger = Callable[[Sequence[CallRecord]], None]
 class Exchange:
     """One call of `target`. Implements `CallSink`.
 
+    `tell` adds to the event what applications are told besides; calls without it are none that they take.
     Once it has begun to be answered, `failure` or `answer` is set; with `streams`, the answer comes in pieces.
     Whoever answers the caller sets `sent_status` and then calls `record`.
     """
@@ -114,6 +115,7 @@ class Exchange:
         "sent_status",
         "streams",
         "target",
+        "tell",
         "trigger",
     )
 
@@ -150,6 +152,7 @@ class Exchange:
         self.streams = False
         self.sent_status: int | None = None
         self.on_begun: Callable[[Exchange], None] | None = None
+        self.tell: Callable[[bytes], bytes] | None = None
         self._started = 0.0
         self._instance: Instance | None = None
         self._call_id = 0

@@ -95,6 +95,9 @@ class FastConnection(Connection):
         if instance is None:
             return False
         request_id = new_call_id()
+        head = complete_head(way.head, request_id, gateway.headers_for(headers))
+        if instance.is_application:
+            head = gateway.application_head(head, self, headers, "1.1")
         exchange = Exchange(
             gateway.pool,
             gateway.ledger,
@@ -104,7 +107,7 @@ class FastConnection(Connection):
             "gateway",
             message.method,
             way.path,
-            complete_head(way.head, request_id, gateway.headers_for(headers)),
+            head,
             way.mount,
         )
         if payload is not EMPTY_PAYLOAD:

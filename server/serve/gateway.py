@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -26,8 +26,10 @@ from clowdy.server.serve.requests import (
     begin_head,
     complete_head,
     function_headers,
+    header_fields,
     read_body,
     split_target,
+    tell_more,
 )
 from clowdy.server.serve.routing import BadPath, Match, MethodNotAllowed, decode
 from clowdy.server.serve.sending import send_stream, send_whole
@@ -90,6 +92,11 @@ class Client(Protocol):
         """The address at the other end."""
         ...
 
+    @property
+    def peer_port(self) -> int:
+        """The port at the other end, 0 where there is none."""
+        ...
+
     def take_begun(self) -> Exchange | None:
         """The call that was begun for the request before it was known that its answer needs more than one write."""
         ...
@@ -97,6 +104,8 @@ class Client(Protocol):
 
 NOT_AVAILABLE = Refusal(503, "start_failed", "The function for this route is not available")
 
+
+APPLICATION = Refusal(400, "bad_request", "The function is an application: it takes calls through the gateway alone")
 
 NOWHERE = Mount(ProjectTable("", "", None), PREFIX[:-1])
 """Stands for a project that is not there, on the pages' host."""
@@ -223,6 +232,23 @@ class Gateway:
         """What a function sees of a request's headers."""
         return function_headers(headers.items(), self._is_own_token)
 
+    def application_head(self, head: bytes, client: Client, headers: Mapping[str, str], version: str) -> bytes:
+        """The head of a call with what applications are told besides, as a reverse proxy would tell them."""
+        peer = client.peer
+        address = self.proxies.client(peer, headers)
+        more: dict[str, Any] = {
+            "client": None if address is None else (address, client.peer_port if address == peer else 0),
+            "scheme": self.proxies.scheme(peer, headers, "http"),
+            "http_version": version,
+        }
+        host = self.proxies.host(peer, headers, "")
+        if host:
+            more["host"] = host
+        fields = header_fields(headers.items(), self._is_own_token)
+        if fields is not None:
+            more["fields"] = fields
+        return tell_more(head, more)
+
     def head_of(self, mount: Mount, answer: AnswerHead, request_id: str, origin: str | None) -> list[Header]:
         """All headers of a function's answer, except for its length, from `answer` as the function gave it."""
         given = answers.without_session(answer.headers) if mount.own_host else confine(answer.headers, mount.prefix)
@@ -260,6 +286,7 @@ class Gateway:
 
     async def _begin(self, request: web.BaseRequest, place: Place) -> Exchange | web.Response:
         """The call of a request, given to an instance; or the response where there is none to be made."""
+        client: Client = request.protocol  # type: ignore[assignment]
         request_id = new_call_id()
         mount = place.mount
         if mount is None:
@@ -271,6 +298,8 @@ class Gateway:
                 routed = routed._replace(headers=(*routed.headers, *_preflight(mount.project.cors, request, routed)))
             return self.refuse(request, mount, request_id, routed)
         exchange = self.exchange(mount, routed, request_id, request.method, place, self.headers_for(request.headers))
+        version = f"{request.version.major}.{request.version.minor}"
+        exchange.tell = lambda head: self.application_head(head, client, request.headers, version)
         try:
             exchange.body = await read_body(request, self.body_limit, self.body_seconds)
         except (TooLarge, BodyStalled, BodyBroken) as error:
@@ -287,6 +316,11 @@ class Gateway:
                 instance, cold = self.pool.lease(application), False
                 if instance is None:
                     instance, cold = await self.pool.acquire(application)
+                if instance.is_application:
+                    if exchange.tell is None:
+                        self.pool.release(instance)
+                        return APPLICATION
+                    exchange.event = exchange.tell(exchange.event)
                 exchange.start(instance, application.timeout_seconds, cold=cold)
                 return None
             except (NotServed, StartFailed, DriverUnavailable) as error:

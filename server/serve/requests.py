@@ -151,6 +151,28 @@ def complete_head(beginning: bytes, request_id: str, headers: Mapping[str, str])
     return b'%b,"request_id":"%b","headers":%b}' % (beginning, request_id.encode(), dumped)
 
 
+def header_fields(headers: Iterable[tuple[str, str]], is_own_token: IsOwnToken) -> list[tuple[str, str]] | None:
+    """What `function_headers` lets pass, each header as often as it was sent, its bytes as Latin-1.
+
+    None where that is no more than `function_headers` says.
+    """
+    pairs = [(name.lower(), value) for name, value in headers]
+    if len({name for name, _ in pairs}) == len(pairs) and all(value.isascii() for _, value in pairs):
+        return None
+    passing = function_headers(pairs, is_own_token)
+    fields: list[tuple[str, str]] = []
+    for name, value in pairs:
+        kept = function_headers(((name, value),), is_own_token).get(name)
+        if kept is not None and name in passing:
+            fields.append((name, kept.encode("utf-8", "surrogateescape").decode("latin-1")))
+    return fields
+
+
+def tell_more(head: bytes, more: Mapping[str, Any]) -> bytes:
+    """The head of a request's call with what applications are told besides."""
+    return b"%b,%b" % (head[:-1], orjson.dumps(more)[1:])
+
+
 def _latin(text: str) -> str:
     try:
         text.encode()

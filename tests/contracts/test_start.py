@@ -10,7 +10,7 @@ import pytest
 
 from clowdy.runtimes.api import DriverUnavailable, Exit, Handler, Instance, Kind, Ready, Shape, StartFailed, StartReason
 from clowdy.schema.manifest import HandlerType, Network
-from tests.contracts.world import FILE, PLAIN, TextCode, World, application, ask, call, request
+from tests.contracts.world import FILE, PLAIN, TextCode, World, application, ask
 
 
 async def test_an_import_is_timed_and_what_it_printed_is_kept(world: World) -> None:
@@ -119,6 +119,7 @@ async def test_the_runner_leaves_no_module_of_its_own_in_the_way(world: World) -
         ("async def handler(event): ...", Shape.ASYNC_HANDLER),
         ("class C:\n    async def __call__(self, event): ...\nhandler = C()", Shape.ASYNC_HANDLER),
         ("def handler(event): yield 1", Shape.GENERATOR),
+        ("def handler(environ, start_response): yield b''", Shape.WSGI),
         ("async def handler(event): yield 1", Shape.ASYNC_GENERATOR),
         ("async def handler(scope, receive, send): ...", Shape.ASGI),
         ("class A:\n    async def __call__(self, scope, receive, send): ...\nhandler = A()", Shape.ASGI),
@@ -136,26 +137,10 @@ async def test_the_type_decides_where_it_is_given(world: World) -> None:
     instance, ready = await world.take(application(source, kind=HandlerType.HANDLER))
     assert ready.shape is Shape.HANDLER
     assert (await ask(instance)).json == "plain"
-    _, ready = await world.take(application(source, kind=HandlerType.ASGI))
+    _, ready = await world.take(application("def handler(*parts): ...", kind=HandlerType.ASGI))
     assert ready.shape is Shape.ASGI
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "def handler(event): yield 1",
-        "async def handler(event): yield 1",
-        "def handler(event): return (x for x in [1])",
-        "async def handler(scope, receive, send): ...",
-        "def handler(environ, start_response): ...",
-    ],
-)
-async def test_what_is_not_built_yet_is_answered_as_such(world: World, source: str) -> None:
-    instance = await world.serve(source)
-    for _ in range(2):
-        outcome = await call(instance, request())
-        assert outcome.code == "bad_response"
-        assert "not available in this version" in outcome.text
+    _, ready = await world.take(application("def handler(*parts): ...", kind=HandlerType.WSGI))
+    assert ready.shape is Shape.WSGI
 
 
 @pytest.mark.parametrize(

@@ -193,20 +193,31 @@ def request(
     params: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
+    prefix: str = "/api/gateway/shop",
+    **more: Any,
 ) -> bytes:
+    """The head of a gateway call; `more` is what applications are told besides."""
     return json.dumps(
         {
             "trigger": "gateway",
             "request_id": "00112233aabb",
             "release": 7,
             "timeout": timeout,
+            "prefix": prefix,
             "method": method,
             "path": path,
             "params": params or {},
             "query": query,
             "headers": headers or {},
+            **more,
         }
     ).encode()
+
+
+def told(method: str = "GET", path: str = "/", **more: Any) -> bytes:
+    """The head of a call of an application."""
+    usual = {"client": ["203.0.113.7", 4711], "scheme": "http", "http_version": "1.1"}
+    return request(method, path, **{"headers": {"host": "shop.example:8000"}, **usual, **more})
 
 
 def direct(timeout: float = 10.0) -> bytes:

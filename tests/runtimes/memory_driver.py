@@ -45,6 +45,7 @@ class Behaviour:
     broken: bool = False
     dies_at_once: bool = False
     asked: bool = False
+    shape: Shape = Shape.HANDLER
     answer: Callable[[bytes], bytes] = field(default=lambda body: body)
 
 
@@ -122,6 +123,7 @@ class MemoryInstance:
         self.application: Application | None = None
         self.alive = True
         self.throttled = False
+        self.is_application = False
         self.calls: dict[int, Call] = {}
         self.on_exit: Callable[[Instance, Exit], None] | None = None
         self.on_settled: Callable[[Instance], None] | None = None
@@ -145,7 +147,7 @@ class MemoryInstance:
             raise RuntimeError("a bug in the driver")
         if behaviour.dies_at_once:
             await self.kill()
-        return Ready(Shape.HANDLER, 1.0, "started")
+        return Ready(behaviour.shape, 1.0, "started")
 
     async def probe(
         self, application: Application, handlers: Sequence[Handler], timeout_seconds: float
@@ -156,7 +158,7 @@ class MemoryInstance:
             behaviour = self._driver.behaviours.get(handler.attribute, Behaviour())
             if behaviour.held is not None:
                 await behaviour.held.wait()
-            results.append(behaviour.fails or Ready(Shape.HANDLER, 1.0))
+            results.append(behaviour.fails or Ready(behaviour.shape, 1.0))
         await self.kill()
         return results
 

@@ -43,6 +43,7 @@ def stamped(event):
 
 def breaks(event):
     yield "begun"
+    time.sleep(0.5)
     raise KeyError("plan")
 
 def endless(event):

@@ -346,9 +346,6 @@ NOT_AVAILABLE = [
     (MINIMAL + "requirements: ['httpx[http2]>=0.28; python_version > \"3\"']\n", 2, 1),
     (in_function("schedule: '*/5 * * * *'"), 2, 11),
     (in_function("schedule: ['0 6 * * 1-5', '0 9 * * SAT,SUN']"), 2, 11),
-    (in_function("type: asgi"), 2, 17),
-    (in_function("type: wsgi"), 2, 17),
-    (in_function("parallel: 2"), 2, 21),
     (MINIMAL + "routes:\n  GET /: {function: hello, auth: key}\n", 3, 34),
     (MINIMAL + "routes:\n  GET /: {function: hello, auth: jwt}\n", 3, 34),
 ]  # fmt: skip
@@ -374,7 +371,6 @@ def test_what_is_not_built_is_refused_in_these_words_and_never_ignored(text: str
         (MINIMAL + "requirements: poetry.lock\n", {"not-available", "bad-value"}),
         (MINIMAL + "requirements: ../requirements.txt\n", {"not-available", "requirements"}),
         (MINIMAL + "requirements: ['-r other.txt']\n", {"not-available", "requirements"}),
-        (in_function("parallel: 101"), {"not-available", "bad-value"}),
     ],
 )
 def test_what_is_not_built_is_judged_all_the_same(text: str, codes: set[str]) -> None:

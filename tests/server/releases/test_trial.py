@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from clowdy.runtimes.api import StartFailed, StartReason
+from clowdy.runtimes.api import Shape, StartFailed, StartReason
 from clowdy.server.releases.trial import outside_source
 from clowdy.server.store import pushes
 from tests.runtimes.memory_driver import Behaviour
@@ -57,6 +57,27 @@ async def test_a_version_that_does_not_start_is_a_problem_at_its_name(
     assert verdict.reason == f"clowdy.yaml:2:3 {message}"
     assert "  hello | printed" in made.said
     assert list((await made.repository()).refs()) == ["refs/clowdy/project"]
+
+
+@pytest.mark.parametrize("shape", Shape)
+async def test_parallel_is_for_what_takes_several_calls(made: World, shape: Shape) -> None:
+    made.driver.behaviours["hello"] = Behaviour(shape=shape)
+    content = files()
+    content["clowdy.yaml"] = content["clowdy.yaml"].replace(b"'code.py:handler'", b"'code.py:handler', parallel: 2")
+    (verdict,) = await made.push({"refs/heads/main": await made.commit(content)})
+    if shape in (Shape.ASYNC_HANDLER, Shape.ASYNC_GENERATOR, Shape.ASGI):
+        assert verdict.accepted
+    else:
+        assert verdict.reason == (
+            f"clowdy.yaml:2:49 hello is a {shape.value}: "
+            "parallel above 1 is for async handlers and ASGI applications only"
+        )
+
+
+@pytest.mark.parametrize("shape", Shape)
+async def test_every_shape_can_be_served(made: World, shape: Shape) -> None:
+    made.driver.behaviours["hello"] = Behaviour(shape=shape)
+    await made.deploy()
 
 
 async def test_a_secret_in_the_reason_is_masked_wherever_the_reason_is_told_or_kept(made: World) -> None:

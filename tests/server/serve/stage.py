@@ -70,6 +70,7 @@ class MemoryInstance:
         self.id = name
         self.kind = Kind(None, Network.OFF)
         self.alive = True
+        self.is_application = application.function in pool.applications
         self.throttled = False
         self.on_exit = None
         self.on_settled = None
@@ -112,6 +113,7 @@ class MemoryPool:
     """Implements `Leasing`: one instance a function, always warm, unless `cold` or `error` say otherwise."""
 
     functions: dict[str, Function] = field(default_factory=dict)
+    applications: set[str] = field(default_factory=set)
     calls: list[Told] = field(default_factory=list)
     leased: list[Instance] = field(default_factory=list)
     instances: dict[str, MemoryInstance] = field(default_factory=dict)
