@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from clowdy.schema.manifest import HandlerType, Network
 from clowdy.schema.units import MEBIBYTE
@@ -138,6 +138,7 @@ class StartReason(StrEnum):
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
+    NOT_FORKABLE = "not forkable"
     RUNTIME = "runtime"
 
 
@@ -344,6 +345,51 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Kills every instance; nothing is left behind."""
+        ...
+
+
+class Parent(Protocol):
+    """A sandbox in which a version is imported already, and which serves no call: instances are forked from it."""
+
+    @property
+    def alive(self) -> bool:
+        """False from the moment that it forks no more; its children may go on."""
+        ...
+
+    @property
+    def children(self) -> int:
+        """How many instances of it there are."""
+        ...
+
+    on_exit: Callable[[Parent], None] | None
+    """Called once on the event loop when it ends, however it ends. Its children end with it."""
+
+    async def fork(self, timeout_seconds: float) -> tuple[Instance, Ready]:
+        """A further instance of its version, ready for calls, with limits of its own.
+
+        Raises StartFailed or DriverUnavailable, after which nothing of the instance is left.
+        """
+        ...
+
+    async def kill(self) -> None:
+        """Kills it and its children, and returns when they are gone. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Parents(Protocol):
+    """What a driver offers besides where it can prepare parents."""
+
+    def can_prepare(self, application: Application) -> bool:
+        """Whether instances of `application` may share a sandbox here."""
+        ...
+
+    async def prepare(self, application: Application, timeout_seconds: float) -> Parent:
+        """Imports `application` once for all instances that are forked from it; its limits hold.
+
+        Raises StartFailed, with NOT_FORKABLE where the import left what a fork would share or lose, or
+        DriverUnavailable.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from clowdy.runtimes.api import (
@@ -29,11 +29,18 @@ from clowdy.runtimes.api import (
 )
 from clowdy.runtimes.connection import GRACE_SECONDS, Connection
 from clowdy.runtimes.inside import frames
-from clowdy.runtimes.launcher import Process
-from clowdy.runtimes.wire import Frame, dump
+from clowdy.runtimes.wire import Frame, dump, pack
 
 HELLO_SECONDS = 20.0
 _EXIT_SECONDS = 0.5
+
+
+class Ending(Protocol):
+    """A process, as far as its end goes."""
+
+    async def wait(self, seconds: float) -> int | None:
+        """The exit status (negative: a signal), or None when it has not ended within `seconds` or is not known."""
+        ...
 
 
 class Cell(Protocol):
@@ -50,7 +57,7 @@ class Cell(Protocol):
         ...
 
     @property
-    def process(self) -> Process:
+    def process(self) -> Ending:
         """The first process."""
         ...
 
@@ -85,13 +92,19 @@ class RunnerInstance:
     """Implements `Instance` over a cell and the channel to its runner."""
 
     def __init__(
-        self, name: str, kind: Kind, cell: Cell, output: int, on_gone: Callable[[RunnerInstance], None]
+        self,
+        name: str,
+        kind: Kind,
+        cell: Cell,
+        output: int,
+        on_gone: Callable[[RunnerInstance], None],
     ) -> None:
         self._id = name
         self._kind = kind
         self._cell = cell
         self._output = output
         self._on_gone = on_gone
+        self._channel: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(self._loop, self._on_start_frame, self._on_end, self._on_settled)
         self._hello: asyncio.Future[str] = self._loop.create_future()
@@ -106,6 +119,8 @@ class RunnerInstance:
         self._cell_ran_out = False
         self.on_exit: Callable[[Instance, Exit], None] | None = None
         self.on_settled: Callable[[Instance], None] | None = None
+        self.on_frame: Callable[[Frame], bool] = lambda frame: False
+        """Takes what a parent says; False for what is no frame of its."""
 
     @property
     def id(self) -> str:
@@ -157,12 +172,30 @@ class RunnerInstance:
             raise
 
     async def take(self, application: Application, timeout_seconds: float) -> Ready:
-        head = {**self._start_head(application), "handler": list(application.handler)}
+        return await self._start(application, timeout_seconds, parent=False)
+
+    async def prepare(self, application: Application, timeout_seconds: float) -> Ready:
+        """Becomes a parent of `application`: takes frames and descriptors by `send_with` from then on, and no call.
+
+        Raises as `take` does, and with NOT_FORKABLE.
+        """
+        return await self._start(application, timeout_seconds, parent=True)
+
+    async def _start(self, application: Application, timeout_seconds: float, *, parent: bool) -> Ready:
+        head = {**self._start_head(application), "handler": list(application.handler), "parent": parent}
+
+        async def begin() -> None:
+            await self._prepare(application)
+            self._connection.send(frames.START, 0, dump(head))
+
+        return await self.become(begin, timeout_seconds)
+
+    async def become(self, begin: Callable[[], Awaitable[None]], timeout_seconds: float) -> Ready:
+        """Waits for its start, which `begin` brings about; raises StartFailed, after which it is dead."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._prepare(application)
                 self._answers_due = 1
-                self._connection.send(frames.START, 0, dump(head))
+                await begin()
                 ready = self._outcome(*await self._answer())
         except TimeoutError:
             raise await self._timed_out(timeout_seconds) from None
@@ -203,7 +236,16 @@ class RunnerInstance:
 
     async def attach(self, channel: socket.socket) -> None:
         """Begins to read the channel."""
+        self._channel = channel
         await self._loop.create_unix_connection(lambda: self._connection, sock=channel)
+
+    def send_with(self, kind: int, head: bytes, descriptors: Sequence[int]) -> None:
+        """Writes one frame that carries descriptors, at once; raises OSError where there is no room or nobody."""
+        if self._channel is None or not self.alive:
+            raise BrokenPipeError("the instance has ended")
+        data = pack(kind, 0, head)
+        if socket.send_fds(self._channel, [data], list(descriptors)) < len(data):
+            raise BlockingIOError("the channel is full")
 
     async def kill(self) -> None:
         self._connection.end(None, "")
@@ -239,6 +281,10 @@ class RunnerInstance:
             await self._loop.run_in_executor(None, self._cell.fill, application)
         except Exception as error:  # whatever reading a repository or writing a disk can raise
             raise StartFailed(StartReason.RUNTIME, f"The code could not be put in place: {error}") from error
+        self.watch_memory()
+
+    def watch_memory(self) -> None:
+        """Begins to look whether its memory runs out."""
         self._cell.watch_memory(self._on_memory_short)
 
     async def _answer(self) -> tuple[Frame, str]:
@@ -279,7 +325,7 @@ class RunnerInstance:
             self._answers_due -= 1
             self._answers.put_nowait((frame, self._start_log.decode(errors="replace")))
             self._start_log.clear()
-        else:
+        elif not self.on_frame(frame):
             self._connection.end(FailureCode.CRASHED, "The result channel holds what the runner did not write")
 
     def _on_settled(self) -> None:

@@ -86,6 +86,14 @@ class Channel:
             except OSError:
                 _exit(70)
 
+    def adopt(self, descriptor: int) -> None:
+        """In a child that the runner forked: frames go over `descriptor` from now on."""
+        self.descriptor = descriptor
+        self._lock = RLock()
+        self._buffer = b""
+        self._arrived = select.poll()
+        self._arrived.register(descriptor, select.POLLIN)
+
     def forget(self) -> None:
         """In a child that the function forked: the channel stays the parent's alone."""
         self._lock = RLock()

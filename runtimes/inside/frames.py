@@ -13,6 +13,11 @@ empty means 200 and JSON.
 An answer in pieces is HEAD, any number of PIECE, and END. The body of CREDIT is a number of 4 bytes: so many bytes of
 the pieces were taken by the caller. CANCEL asks the runner to end a call that nobody waits for; with the body `late`
 the call is over its time.
+
+A parent, which START asks for with `parent`, is sent FORK with as many descriptors as its head says: the child's
+channel, both ends of the pipe behind its 1 and 2, then the files that take it into its control groups. The head has
+the `name` of the child and `tmp`, its folder, too. CHILD_ENDED has `name` and `status`, an exit status or a negative
+signal. CLEAR has the `tmp` of a child that is gone, CLEARED besides whether it was `complete`ly removed.
 """
 
 from struct import Struct
@@ -38,9 +43,13 @@ CREDIT = 12
 PROBE = 13
 PROBED = 14
 HELLO = 15
+FORK = 16
+CHILD_ENDED = 17
+CLEAR = 18
+CLEARED = 19
 
 FIRST_KIND = START
-LAST_KIND = HELLO
+LAST_KIND = CLEARED
 
 LOG_LIMIT = 256 * 1024
 """What one call may print, in bytes; the mark that follows is not counted."""

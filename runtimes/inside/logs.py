@@ -10,7 +10,7 @@ import io
 import os
 import select
 import time
-from _thread import RLock, start_new_thread
+from _thread import RLock, get_native_id, start_new_thread
 
 from . import frames
 
@@ -62,6 +62,10 @@ class Logs:
 
     def __init__(self, channel: Channel, pipe: int) -> None:
         self._channel = channel
+        self.current: Callable[[], CallLog | None] = self._newest
+        self._begin(pipe)
+
+    def _begin(self, pipe: int) -> None:
         self._pipe = pipe
         self._lock = RLock()
         self._open: dict[int, CallLog] = {}
@@ -72,7 +76,8 @@ class Logs:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._readable = select.poll()
         self._readable.register(pipe, select.POLLIN)
-        self.current: Callable[[], CallLog | None] = self._newest
+        self._pump_task = 0
+        self._stopping = False
         self.forked = False
         os.set_blocking(pipe, False)
 
@@ -82,6 +87,24 @@ class Logs:
     def start(self) -> None:
         """Begins to empty the pipe."""
         start_new_thread(self._pump, ())
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """The pipe's reading end, and what wakes the thread that empties it."""
+        return self._pipe, self._wake
+
+    def stop(self) -> None:
+        """Returns when the thread that empties the pipe is gone, so that the process can be forked."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        while not self._pump_task or os.path.exists(f"/proc/self/task/{self._pump_task}"):  # noqa: PTH110
+            time.sleep(0.001)
+
+    def adopt(self, pipe: int) -> None:
+        """In a child that the runner forked: `pipe` is what lies behind its descriptors 1 and 2."""
+        os.close(self._wake)
+        self._begin(pipe)
+        self.start()
 
     def begin(self, call: int) -> CallLog:
         """Opens the log of a call, which is the one that prints from now on."""
@@ -147,12 +170,13 @@ class Logs:
                     self._send(log)
 
     def _pump(self) -> None:
+        self._pump_task = get_native_id()
         waiting = select.poll()
         waiting.register(self._pipe, select.POLLIN)
         waiting.register(self._wake, select.POLLIN)
         quiet = 0
         flushed_at = 0.0
-        while not self.forked:
+        while not (self.forked or self._stopping):
             ready = waiting.poll(50 if self._ticking else None)
             if any(event & ~select.POLLIN for _, event in ready):
                 # The function closed these descriptors; what it prints there from now on is lost.

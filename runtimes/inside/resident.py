@@ -143,6 +143,10 @@ def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
         channel.send(log + frames.pack(frames.START_FAILED, 0, to_bytes(said)))
         channel.read()
         return
+    if start["parent"]:
+        from .parent import fork_when_asked
+
+        said, log = fork_when_asked(channel, logs, said, log), b""
     names = start["context"]
     if function.application is not None:
         channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))

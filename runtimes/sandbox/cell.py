@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.launcher import Process
 from clowdy.runtimes.sandbox.cgroups import Group
 from clowdy.runtimes.sandbox.command import APP
+from clowdy.runtimes.sandbox.confined import Confined
 from clowdy.runtimes.sandbox.outlet import CONNECTION_BYTES
 from clowdy.runtimes.sandbox.watcher import Watched, Watcher, descendants
 from clowdy.schema.manifest import Network
-
-_THROTTLED_KEPT_SECONDS = 0.05
-_AGAIN_SECONDS = (0.002, 0.02, 0.2)
 
 
 class SandboxCell:
@@ -42,14 +39,12 @@ class SandboxCell:
         self._network = network
         self._process = process
         self._cache = cache
-        self._group = group
+        self._confined = Confined(group) if group is not None else None
         self._watcher = watcher
         self._give_back = give_back
         self._watched: Watched | None = None
         self._limit_bytes = 0
         self._init = -1
-        self._throttled_count = 0
-        self._throttled_at = 0.0
 
     @property
     def app(self) -> str:
@@ -71,22 +66,14 @@ class SandboxCell:
         limits = application.limits
         # What connects it comes on top: the function has all of its own.
         self._limit_bytes = limits.memory_bytes + (0 if self.offline else CONNECTION_BYTES)
-        if self._group is not None:
-            self._group.limit(self._limit_bytes, limits.cpu)
+        if self._confined is not None:
+            self._confined.limit(self._limit_bytes, limits.cpu)
         self._cache.fill(application.code, self._folder)
 
     def watch_memory(self, on_short: Callable[[], None]) -> None:
         pid = self._process.pid
-        if self._group is not None:
-            loop = asyncio.get_running_loop()
-
-            def short() -> None:
-                on_short()
-                # The first version tells before the kill: the count rises a moment later.
-                for seconds in _AGAIN_SECONDS:
-                    loop.call_later(seconds, on_short)
-
-            self._group.watch(short)
+        if self._confined is not None:
+            self._confined.watch(on_short)
         elif pid is not None:
             self._watched = Watched(pid, self._limit_bytes, on_short)
             self._watcher.add(self._watched)
@@ -94,7 +81,7 @@ class SandboxCell:
     def note_init(self) -> None:
         """Remembers the init of the sandbox, so that its end can be waited for: everything in it ends before."""
         pid = self._process.pid
-        if self._group is None and pid is not None:
+        if self._confined is None and pid is not None:
             for child in descendants(pid)[:1]:
                 try:
                     self._init = os.pidfd_open(child)
@@ -104,40 +91,31 @@ class SandboxCell:
     def out_of_memory(self) -> bool:
         if self._watched is not None:
             return self._watched.exceeded
-        return self._group is not None and self._group.oom_kills() > 0
+        return self._confined is not None and self._confined.out_of_memory()
 
     @property
     def throttled(self) -> bool:
-        if self._group is None:
-            return False
-        now = time.monotonic()
-        if now - self._throttled_at < _THROTTLED_KEPT_SECONDS:
-            return False
-        self._throttled_at = now
-        count = self._group.throttled()
-        before, self._throttled_count = self._throttled_count, count
-        return count > before
+        return self._confined is not None and self._confined.throttled
+
+    def widen(self, memory_bytes: int, cpu: float) -> None:
+        """Sets other limits than those of the version."""
+        if self._confined is not None:
+            self._confined.limit(memory_bytes, cpu)
 
     async def destroy(self) -> None:
         if self._watched is not None:
             self._watcher.remove(self._watched)
-        if self._group is None:
+        if self._confined is None:
             self._process.kill(root=False)
             await asyncio.shield(self._process.ended)
             await self._init_gone()
         else:
-            await self._empty(self._group)
+            await self._confined.kill()
             self._process.kill(root=True)
             await asyncio.shield(self._process.ended)
-            await _removed(self._group)
+            await self._confined.remove()
         await asyncio.get_running_loop().run_in_executor(None, remove, self._folder)
         self._give_back()
-
-    async def _empty(self, group: Group) -> None:
-        pause = 0.001
-        while group.kill():
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 0.05)
 
     async def _init_gone(self) -> None:
         if self._init < 0:
@@ -156,11 +134,3 @@ class SandboxCell:
             loop.remove_reader(self._init)
             os.close(self._init)
             self._init = -1
-
-
-async def _removed(group: Group) -> None:
-    """Removes a group, which the kernel may hold for a moment after its last process."""
-    for _ in range(100):
-        if group.remove():
-            return
-        await asyncio.sleep(0.01)

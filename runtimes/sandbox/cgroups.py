@@ -49,6 +49,10 @@ class Group(Protocol):
         """Begins to call `on_short` on the event loop when memory runs out, maybe before `oom_kills` rises."""
         ...
 
+    def count(self) -> int:
+        """How many processes are in it, for every limit that it has."""
+        ...
+
     def kill(self) -> int:
         """Kills every process; how many were still there."""
         ...
@@ -117,9 +121,13 @@ class _FirstVersionGroup:
 
     def limit(self, memory_bytes: int, cpu: float) -> None:
         if folder := self._folders.get("memory"):
-            _write(folder / "memory.limit_in_bytes", memory_bytes)
-            if (swap := folder / "memory.memsw.limit_in_bytes").exists():
+            memory, swap = folder / "memory.limit_in_bytes", folder / "memory.memsw.limit_in_bytes"
+            # The first may never be above the second: which goes first depends on whether they rise.
+            rises = not _try_write(memory, memory_bytes)
+            if swap.exists():
                 _write(swap, memory_bytes)
+            if rises:
+                _write(memory, memory_bytes)
         if folder := self._folders.get("cpu"):
             quota = max(1000, int(cpu * _PERIOD_MICROSECONDS))
             _write(folder / "cpu.cfs_period_us", _PERIOD_MICROSECONDS)
@@ -157,6 +165,9 @@ class _FirstVersionGroup:
 
         loop.add_reader(self._event, ran_out)
         self._stop = lambda: loop.remove_reader(self._event)
+
+    def count(self) -> int:
+        return min(len(_processes(folder)) for folder in self._folders.values())
 
     def kill(self) -> int:
         if folder := self._folders.get("pids"):
@@ -235,6 +246,9 @@ class _SecondVersionGroup:
     def watch(self, on_short: Callable[[], None]) -> None:
         # Told as soon as the limit is met, which comes before any kill.
         self._watched = self._inotify.add(self._folder / "memory.events", on_short)
+
+    def count(self) -> int:
+        return len(_processes(self._folder))
 
     def kill(self) -> int:
         _try_write(self._folder / "pids.max", 0)

@@ -13,7 +13,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from clowdy.runtimes.api import DriverUnavailable, Instance, Kind, Limits, Promise
+from clowdy.runtimes.api import Application, DriverUnavailable, Instance, Kind, Limits, Parent, Promise, kind_of
 from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.instance import RunnerInstance
 from clowdy.runtimes.launcher import Command, Launcher
@@ -25,6 +25,7 @@ from clowdy.runtimes.sandbox.command import PACKAGES, RUNNER, System, find_syste
 from clowdy.runtimes.sandbox.identities import Identities, choose_identities
 from clowdy.runtimes.sandbox.network import PUBLIC_ONLY, Policy
 from clowdy.runtimes.sandbox.outlet import CONNECTION_PROCESSES, Outlet
+from clowdy.runtimes.sandbox.parent import SandboxParent
 from clowdy.runtimes.sandbox.seccomp import build_filter, filter_file
 from clowdy.runtimes.sandbox.view import View, open_view
 from clowdy.runtimes.sandbox.watcher import Watcher
@@ -115,6 +116,7 @@ class SandboxDriver:
         self._outlet = Outlet(policy, self._rewrite_rules, self._try_network)
         self._launcher: Launcher | None = None
         self._instances: dict[RunnerInstance, SandboxCell] = {}
+        self._parents: set[SandboxParent] = set()
         self._held: _Held | None = None
         self._found: Python
         self._view: View | None = None
@@ -131,9 +133,7 @@ class SandboxDriver:
 
     @property
     def promises(self) -> frozenset[Promise]:
-        kept = _ALWAYS
-        if self._groups is not None:
-            kept |= self._groups.promises
+        kept = _ALWAYS | self._group_promises
         if Promise.MEMORY not in kept:
             kept |= {Promise.MEMORY_WATCHED}
         if self._identities is not None:
@@ -225,6 +225,20 @@ class SandboxDriver:
     async def start(self, kind: Kind) -> Instance:
         return await self._start(kind)
 
+    def can_prepare(self, application: Application) -> bool:
+        """See `api.Parents`: one sandbox for several instances needs a group for each, and keeps no network apart."""
+        return application.network is Network.OFF and self._group_promises >= {Promise.MEMORY, Promise.PROCESSES}
+
+    async def prepare(self, application: Application, timeout_seconds: float) -> Parent:
+        """See `api.Parents`."""
+        if self._groups is None or not self.can_prepare(application):
+            raise DriverUnavailable("instances of this version cannot share a sandbox here")
+        instance = await self._start(kind_of(application))
+        parent = SandboxParent(application, instance, self._instances[instance], self._groups, self._parents.discard)
+        self._parents.add(parent)
+        await parent.open(timeout_seconds)
+        return parent
+
     async def _start(self, kind: Kind) -> RunnerInstance:
         if kind.network is Network.DATABASE:
             raise DriverUnavailable("network: database is not available in this version")
@@ -292,7 +306,7 @@ class SandboxDriver:
             packages=packages,
             resolver=resolver,
             tmp_bytes=Limits().tmp_bytes,
-            program=runner_arguments(self._found, RUNNER, Limits().processes),
+            program=runner_arguments(self._found, RUNNER, self._processes),
         )
         command = Command(
             argv=self._outlet.wrap(argv) if connected else argv,
@@ -335,6 +349,15 @@ class SandboxDriver:
     def _forget(self, instance: RunnerInstance) -> None:
         self._instances.pop(instance, None)
 
+    @property
+    def _processes(self) -> int:
+        """The most processes of one user in a sandbox: no limit where groups hold each instance to its own number."""
+        return 0 if Promise.PROCESSES in self._group_promises else Limits().processes
+
+    @property
+    def _group_promises(self) -> frozenset[Promise]:
+        return self._groups.promises if self._groups is not None else frozenset()
+
     def _packages(self, layer: str | None) -> str | None:
         """Where bubblewrap finds a layer; raises DriverUnavailable."""
         folder = find_layer(self._layers, layer)
@@ -366,6 +389,7 @@ class SandboxDriver:
         await self._outlet.close()
         if held is not None:
             await held.give_up()
+        await asyncio.gather(*(parent.kill() for parent in list(self._parents)))
         await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
         await self._watcher.close()
         if launcher is not None:

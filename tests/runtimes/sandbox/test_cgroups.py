@@ -69,6 +69,15 @@ def test_the_second_version_writes_all_limits_into_one_folder(second: SecondVers
     assert second.promises == ALL
 
 
+def test_a_process_counts_once_it_is_in_every_hierarchy(first: FirstVersion, tmp_path: Path) -> None:
+    group = first.make("one", 256)
+    for name in ("memory", "pids"):
+        (tmp_path / name / "server" / "one" / "cgroup.procs").write_text("17\n18\n")
+    assert group.count() == 0
+    (tmp_path / "cpu" / "server" / "one" / "cgroup.procs").write_text("17\n")
+    assert group.count() == 1
+
+
 def test_the_least_cpu_is_what_the_kernel_takes(second: SecondVersion, tmp_path: Path) -> None:
     second.make("one", 256).limit(64 * MEBIBYTE, 0.001)
     assert (tmp_path / "server" / "one" / "cpu.max").read_text() == "1000 100000"

@@ -6,6 +6,7 @@ import pytest
 
 from clowdy.runtimes.api import DriverUnavailable, Promise
 from clowdy.runtimes.sandbox import SandboxDriver, driver
+from tests.contracts.world import application
 
 
 async def test_without_bubblewrap_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +59,7 @@ def test_without_groups_memory_is_watched_and_not_limited(tmp_path: Path) -> Non
     assert Promise.MEMORY_WATCHED in promises
     assert Promise.PROCESSES in promises
     assert not promises & {Promise.MEMORY, Promise.CPU}
+
+
+def test_without_groups_no_instances_share_a_sandbox(tmp_path: Path) -> None:
+    assert not SandboxDriver(tmp_path, tmp_path, use_groups=False).can_prepare(application(""))
