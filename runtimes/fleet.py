@@ -74,14 +74,17 @@ class Fleet:
     """All instances of one `Application.key`.
 
     `live`: the version serves now, so `min_warm` holds. `starting` counts starts under way, `short` those of them
-    that wait for memory. A start of an earlier `generation` brings an instance that is retired already.
+    that wait for memory. A start of an earlier `generation` brings an instance that is retired already. `import_ms` is
+    what its import took last, `forkable` False once that turned out to leave what a fork would share.
     """
 
     __slots__ = (
         "application",
         "error",
+        "forkable",
         "free",
         "generation",
+        "import_ms",
         "live",
         "short",
         "slots",
@@ -102,6 +105,8 @@ class Fleet:
         self.short = 0
         self.live = False
         self.generation = 0
+        self.import_ms = 0.0
+        self.forkable = True
         self.error: StartFailed | DriverUnavailable | None = None
         self.start_backoff = Backoff()
         self.warm_backoff = Backoff()

@@ -29,6 +29,7 @@ from clowdy.runtimes.api import (
 from clowdy.runtimes.budget import STANDBY_BYTES, Budget
 from clowdy.runtimes.clock import Clock, LoopClock, Timer
 from clowdy.runtimes.fleet import Fleet, Lease, Slot, Waiter, again, in_order_of_leaving
+from clowdy.runtimes.parents import Nursery
 from clowdy.runtimes.refusals import Busy, NoMemory, NotServed, Withdrawn
 from clowdy.runtimes.standby import Standbys
 from clowdy.runtimes.starter import Starter, Want
@@ -83,10 +84,20 @@ class Pool:
         self._fleets: dict[str, Fleet] = {}
         self._slots: dict[str, Slot] = {}
         self._starts = 0
+        self._nursery = Nursery(
+            driver,
+            self._budget,
+            self._clock,
+            self._tasks,
+            idle_seconds=idle_seconds,
+            start_seconds=start_seconds,
+            calm=lambda: self._starts == 0,
+        )
         self._starter = Starter(
             driver,
             self._budget,
             self._standbys,
+            self._nursery,
             self._clock,
             self._tasks,
             start_seconds=start_seconds,
@@ -114,6 +125,7 @@ class Pool:
         for fleet in tuple(self._fleets.values()):
             fleet.fail(len(fleet.waiters), Withdrawn("the server is stopping"))
         self._standbys.close()
+        self._nursery.close()
         await self._tasks.close()
         await self.driver.close()
 
@@ -262,6 +274,7 @@ class Pool:
                 self._not_started(fleet, error)
         self._grow_for_late_callers(fleet, task)
         self._standbys.refill()
+        self._nursery.advance()
 
     def _grow_for_late_callers(self, fleet: Fleet, task: asyncio.Task[Slot]) -> None:
         """Callers who came while a start was given up, and counted on it, get one of their own."""
@@ -278,6 +291,8 @@ class Pool:
                 self._end_soon(slot)
         elif slot.load < fleet.application.parallel:
             fleet.add_free(slot)
+        if cold:
+            self._nursery.want(fleet)
 
     def _not_started(self, fleet: Fleet, error: BaseException) -> None:
         """The callers for whom a start failed are told, unless there is an instance left that can serve them."""
@@ -291,9 +306,14 @@ class Pool:
     async def _bring_up(self, fleet: Fleet, want: Want) -> Slot:
         """A new instance of the fleet's version, counted and watched, but without a call yet."""
         generation = fleet.generation
-        instance, ready = await self._starter.bring_up(
-            fleet, want, lambda instance: instance.take(fleet.application, want.seconds)
-        )
+        forked = await self._starter.fork(fleet, want)
+        if forked is not None:
+            instance, ready = forked
+        else:
+            instance, ready = await self._starter.bring_up(
+                fleet, want, lambda instance: instance.take(fleet.application, want.seconds)
+            )
+            fleet.import_ms = ready.import_ms
         if not instance.alive:
             self._starter.end(instance, fleet.application.limits.memory_bytes)
             raise StartFailed(StartReason.CRASHED, "the instance ended as soon as it had started", log=ready.log)
@@ -308,7 +328,8 @@ class Pool:
     # Memory.
 
     def _evict(self, size: int, over_warm: bool) -> list[asyncio.Task[None]]:
-        """Ends what may go for `size` bytes, as far as that reaches: standbys, then idle instances.
+        """Ends what may go for `size` bytes, as far as that reaches: standbys, parents that no instance needs, then
+        idle instances.
 
         Of those the least recently used first, and what `min_warm` keeps last.
         """
@@ -318,6 +339,9 @@ class Pool:
             # It is counted already and goes before any instance, as soon as it is there to be ended.
             victims.append(arriving)
             size -= STANDBY_BYTES
+        for end, given_back in self._nursery.evict(size):
+            victims.append(end)
+            size -= given_back
         for slot in in_order_of_leaving(self._slots.values(), over_warm) if size > 0 else ():
             victims.append(self._end_soon(slot))
             size -= slot.fleet.application.limits.memory_bytes
@@ -384,6 +408,7 @@ class Pool:
                 fleet.application = application
                 fleet.live = True
                 self._keep_warm(fleet)
+                self._nursery.want(fleet)
 
     async def retire(self, keys: Iterable[str]) -> int:
         """Ends the present instances of these versions, idle ones now, others after their calls; says how many.
@@ -392,7 +417,10 @@ class Pool:
         """
         retired = 0
         ends = []
-        for fleet in [self._fleets[key] for key in keys if key in self._fleets]:
+        wanted = tuple(keys)
+        for key in wanted:
+            self._nursery.retire(key)
+        for fleet in [self._fleets[key] for key in wanted if key in self._fleets]:
             fleet.generation += 1
             for slot in [slot for slot in fleet.slots if not (slot.ending or slot.retired)]:
                 retired += 1
@@ -415,6 +443,7 @@ class Pool:
             for start in fleet.starts:
                 start.cancel()
             ends += [self._end_soon(slot) for slot in fleet.slots if not slot.ending]
+        ends += self._nursery.end_project(project_id)
         if ends:
             await asyncio.wait(ends)
 
@@ -511,10 +540,16 @@ class Pool:
             wanted = fleet.size or fleet.waiters or (fleet.live and fleet.application.min_warm)
             if not wanted and fleet.start_backoff.forgotten(now, self._idle_seconds):
                 del self._fleets[key]
+        self._nursery.reap(self._is_there)
         self._standbys.refill()
 
+    def _is_there(self, key: str) -> bool:
+        """Whether a version has an instance."""
+        fleet = self._fleets.get(key)
+        return fleet is not None and fleet.size > 0
+
     def stats(self) -> dict[str, Any]:
-        """What the pages and the API show: instances in all and by version, standbys, memory in bytes.
+        """What the pages and the API show: instances in all and by version, standbys, parents, memory in bytes.
 
         `max` is how many instances of the default size the budget has room for.
         """
@@ -527,6 +562,7 @@ class Pool:
             "max": self._budget.limit // (128 * MEBIBYTE),
             "by_key": dict(sorted(by_key.items())),
             "standbys": self._standbys.count,
+            "parents": self._nursery.count,
             "budget": self._budget.limit,
             "used": self._budget.used,
         }

@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clowdy.runtimes.api import Driver, Instance, StartFailed, StartReason, kind_of
+from clowdy.runtimes.api import Driver, Instance, Ready, StartFailed, StartReason, kind_of
 from clowdy.runtimes.budget import STANDBY_BYTES, Budget
 from clowdy.runtimes.clock import Clock, within
 from clowdy.runtimes.fleet import Fleet
+from clowdy.runtimes.parents import Nursery
 from clowdy.runtimes.refusals import NoMemory
 from clowdy.runtimes.standby import Standbys
 from clowdy.runtimes.tasks import Tasks
@@ -45,6 +46,7 @@ class Starter:
         driver: Driver,
         budget: Budget,
         standbys: Standbys,
+        nursery: Nursery,
         clock: Clock,
         tasks: Tasks,
         *,
@@ -54,6 +56,7 @@ class Starter:
         self._driver = driver
         self._budget = budget
         self._standbys = standbys
+        self._nursery = nursery
         self._clock = clock
         self._tasks = tasks
         self._start_seconds = start_seconds
@@ -86,6 +89,25 @@ class Starter:
             self.end(instance, counted)
             raise
         return instance, result
+
+    async def fork(self, fleet: Fleet, want: Want) -> tuple[Instance, Ready] | None:
+        """An instance from the version's parent, counted as any other; None where it has to be brought up.
+
+        Raises as `bring_up` does.
+        """
+        with self._nursery.holding(fleet) as prepared:
+            if prepared is None:
+                return None
+            memory = fleet.application.limits.memory_bytes
+            await self._make_room(fleet, memory, want)
+            made: tuple[Instance, Ready] | None = None
+            try:
+                async with self._gate:
+                    made = await self._nursery.fork(prepared, fleet, want.seconds)
+            finally:
+                if made is None:
+                    self._budget.give(memory)
+            return made
 
     async def _make_room(self, fleet: Fleet, size: int, want: Want) -> None:
         """Counts `size` bytes, ending what may go; waits as long as the caller does, then raises NoMemory."""

@@ -20,6 +20,7 @@ from clowdy.runtimes.api import (
     StartFailed,
     StartReason,
 )
+from clowdy.runtimes.pool import Pool
 from clowdy.schema.units import MEBIBYTE
 from tests.contracts.world import World, application, ask, begin, direct, processes_with
 
@@ -362,3 +363,25 @@ async def test_an_instance_that_cannot_be_forked_leaves_nothing(family: Family) 
     with pytest.raises(StartFailed):
         await parent.fork(10)
     assert not parent.children
+
+
+async def test_a_pool_pays_an_import_twice_and_forks_from_then_on(family: Family, world: World) -> None:
+    source = """
+        import os, time
+        token = os.urandom(8).hex()
+        time.sleep(0.1)
+        def handler(event):
+            return token
+        """
+    wanted = application(source)
+    pool = Pool(world.driver, budget_bytes=1024 * MEBIBYTE)
+    try:
+        one = (await pool.acquire(wanted)).instance
+        async with asyncio.timeout(10):
+            while not pool.stats()["parents"]:
+                await asyncio.sleep(0.01)
+        others = [(await pool.acquire(wanted)).instance for _ in range(2)]
+        tokens = [(await ask(instance)).json for instance in (one, *others)]
+        assert tokens[0] != tokens[1] == tokens[2]
+    finally:
+        await pool.close()

@@ -24,11 +24,13 @@ from clowdy.runtimes.api import (
     Kind,
     Limits,
     Network,
+    Parent,
     Promise,
     Ready,
     Shape,
     StartFailed,
     StartReason,
+    kind_of,
 )
 from clowdy.schema.units import MEBIBYTE
 
@@ -37,7 +39,8 @@ from clowdy.schema.units import MEBIBYTE
 class Behaviour:
     """What a function does: `fails` at its start, `held` there until set, answers `answer(body)`.
 
-    One that is `asked` to end a cancelled call, as async handlers are, goes on with it until it `gives_up`.
+    One that takes `import_ms` to import may be worth a parent; one that does not `forks` fails to, and `forking` holds
+    its forks. One that is `asked` to end a cancelled call, as async handlers are, goes on with it until it `gives_up`.
     """
 
     fails: StartFailed | None = None
@@ -46,6 +49,9 @@ class Behaviour:
     dies_at_once: bool = False
     asked: bool = False
     shape: Shape = Shape.HANDLER
+    import_ms: float = 1.0
+    forks: bool = True
+    forking: asyncio.Event | None = None
     answer: Callable[[bytes], bytes] = field(default=lambda body: body)
 
 
@@ -68,6 +74,11 @@ class MemoryDriver:
     most_starting: int = 0
     started: int = 0
     is_open: bool = False
+    can_fork: bool = False
+    parents: list[MemoryParent] = field(default_factory=list)
+    preparing: asyncio.Event | None = None
+    asked_to_prepare: int = 0
+    refuses: set[str] = field(default_factory=set)
 
     async def open(self) -> None:
         if self.unavailable:
@@ -93,9 +104,28 @@ class MemoryDriver:
         self.instances.append(instance)
         return instance
 
+    def can_prepare(self, application: Application) -> bool:
+        return self.can_fork and application.network is Network.OFF
+
+    async def prepare(self, application: Application, timeout_seconds: float) -> MemoryParent:
+        self.asked_to_prepare += 1
+        if self.preparing is not None:
+            await self.preparing.wait()
+        if application.function in self.refuses:
+            raise StartFailed(StartReason.NOT_FORKABLE, "its import left 1 threads running")
+        parent = MemoryParent(self, application)
+        self.parents.append(parent)
+        return parent
+
     async def close(self) -> None:
+        for parent in self.standing():
+            await parent.kill()
         for instance in self.living():
             await instance.kill()
+
+    def standing(self) -> list[MemoryParent]:
+        """The parents that are there."""
+        return [parent for parent in self.parents if parent.there]
 
     def living(self) -> list[MemoryInstance]:
         """The instances that are there, standbys too."""
@@ -110,7 +140,7 @@ class MemoryDriver:
         return sum(
             16 * MEBIBYTE if instance.application is None else instance.application.limits.memory_bytes
             for instance in self.living()
-        )
+        ) + sum(parent.application.limits.memory_bytes + 16 * MEBIBYTE for parent in self.standing())
 
 
 class MemoryInstance:
@@ -147,7 +177,7 @@ class MemoryInstance:
             raise RuntimeError("a bug in the driver")
         if behaviour.dies_at_once:
             await self.kill()
-        return Ready(behaviour.shape, 1.0, "started")
+        return Ready(behaviour.shape, behaviour.import_ms, "started")
 
     async def probe(
         self, application: Application, handlers: Sequence[Handler], timeout_seconds: float
@@ -211,6 +241,48 @@ class MemoryInstance:
             call.sink.failed(FailureCode.CRASHED, reason.text)
         if self.on_exit is not None:
             self.on_exit(self, reason)
+
+
+class MemoryParent:
+    """Implements `clowdy.runtimes.api.Parent`."""
+
+    def __init__(self, driver: MemoryDriver, application: Application) -> None:
+        self._driver = driver
+        self._forked: list[MemoryInstance] = []
+        self.application = application
+        self.there = True
+        self.alive = True
+        self.on_exit: Callable[[Parent], None] | None = None
+
+    @property
+    def children(self) -> int:
+        return sum(instance.alive for instance in self._forked)
+
+    async def fork(self, timeout_seconds: float) -> tuple[Instance, Ready]:
+        assert self.alive
+        behaviour = self._driver.behaviours.get(self.application.function, Behaviour())
+        if behaviour.forking is not None:
+            await behaviour.forking.wait()
+        if not behaviour.forks:
+            raise StartFailed(StartReason.CRASHED, "the process ended")
+        instance = MemoryInstance(self._driver, f"child-{len(self._driver.instances)}", kind_of(self.application))
+        instance.application = self.application
+        self._driver.instances.append(instance)
+        self._forked.append(instance)
+        return instance, Ready(Shape.HANDLER, 0.1)
+
+    async def kill(self) -> None:
+        if self.there:
+            await asyncio.sleep(0)
+            self.die()
+
+    def die(self) -> None:
+        """It ends, and its children with it."""
+        self.there = self.alive = False
+        for instance in self._forked:
+            instance.die("its parent ended")
+        if self.on_exit is not None:
+            self.on_exit(self)
 
 
 class NoCode(Code):

@@ -614,6 +614,7 @@ async def test_the_numbers_name_versions_and_never_keys(pool: Pool, clock: Manua
         "max": 4,
         "by_key": {"shop/a v1": 1, "shop/b v1": 1},
         "standbys": 0,
+        "parents": 0,
         "budget": 512 * MEBIBYTE,
         "used": 256 * MEBIBYTE,
     }
