@@ -22,12 +22,7 @@ _TMP_BYTES = 64 * MEBIBYTE
 _HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"
 _SWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 _SYSTEM_CERTIFICATES = "/etc/ssl/certs"
-# Every file is compiled that can be; syntax of another Python in a package is no reason to refuse it.
-_COMPILE = (
-    "import compileall, os, py_compile, sys\n"
-    "compileall.compile_dir(sys.argv[1], quiet=2, workers=len(os.sched_getaffinity(0)),"
-    " invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
-)
+_COMPILE = Path(__file__).with_name("compile_worker.py").read_text()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType, SimpleNamespace
@@ -103,6 +104,16 @@ def instead_of_uv(place: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{script}\n')
     program.chmod(0o755)
     monkeypatch.setattr(premises, "find_uv", lambda folder, for_any_user: program)
+
+
+async def test_a_file_that_cannot_be_compiled_leaves_the_others_compiled(make: Make, place: Path) -> None:
+    files = {f"one/m{number}.py": "" for number in range(20)}
+    files |= {"one/deep.py": "-" * 3_000_000 + "1\n", "one/binary.py": "\0", "one/coded.py": "# coding: nothing\n"}
+    make_wheel(place / "wheels", "one", files=files)
+    lock = await installed(await make(), "one")
+    compiled = {path.name.split(".")[0] for path in (place / "layers" / lock.digest).rglob("*.pyc")}
+    assert {f"m{number}" for number in range(20)} <= compiled
+    assert not compiled & {"binary", "coded", "deep"}
 
 
 async def test_the_same_lock_is_built_once_when_two_ask_at_the_same_time(make: Make, place: Path) -> None:
@@ -333,6 +344,38 @@ async def test_a_build_sees_nothing_of_the_server(make: Make, place: Path, monke
     assert "NoNewPrivs: 1" in text
     if os.geteuid() == 0:
         assert "uid 1000 0 1" not in text
+
+
+BELOW_A_CLOSED_FOLDER = """
+import asyncio, pathlib, sys
+from clowdy.runtimes.sandbox.view import enter_private_mounts
+assert enter_private_mounts()
+from clowdy.runtimes.layers import tools
+from clowdy.runtimes.layers.builder import LayerBuilder
+from clowdy.runtimes.layers.index import Index
+from clowdy.schema.locks import Wanted
+tools.readable_by_all = lambda path: False
+async def main(closed, run, wheels):
+    builder = LayerBuilder(closed / "layers", run, Index(no_index=True, find_links=(wheels,)))
+    await builder.open()
+    lock = await builder.resolve(Wanted(("one",)), say=print)
+    await builder.build(lock, print)
+    await builder.close()
+    print(*sorted(path.name for path in (closed / "layers" / lock.digest).glob("*.py")))
+asyncio.run(main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has mounts of its own")
+def test_data_and_uv_may_lie_where_the_users_of_builds_cannot_pass(place: Path) -> None:
+    make_wheel(place / "wheels", "one")
+    closed, run = place / "closed", place / "run"
+    closed.mkdir(mode=0o700)
+    command = [sys.executable, "-c", BELOW_A_CLOSED_FOLDER, str(closed), str(run), str(place / "wheels")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "one.py"
+    assert not run.exists() or list(run.iterdir()) == []
 
 
 async def test_without_bubblewrap_only_development_goes_on_and_says_so(
