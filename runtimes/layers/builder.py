@@ -15,7 +15,7 @@ from clowdy.runtimes.layers.premises import Apart, Premises
 from clowdy.runtimes.layers.store import LayerStore
 from clowdy.runtimes.layers.targets import lock_platform, lock_python, marker_environment
 from clowdy.runtimes.layers.threads import away
-from clowdy.runtimes.layers.tree import seal
+from clowdy.runtimes.layers.tree import check_size, seal
 from clowdy.runtimes.runner import Python, find_python
 from clowdy.schema.locks import LARGEST_LOCK_BYTES, Lock, Wanted, chosen, parse_lock
 from clowdy.schema.rejection import Rejection
@@ -140,6 +140,8 @@ class LayerBuilder:
                 say(lacks)
             if lock.text:
                 await self._premises.run(workshop, workshop.install(), say)
+                # Before the compiler spends minutes on what is too much anyway.
+                await away(partial(check_size, workshop.site, self._limits))
                 await self._premises.run(workshop, workshop.compile(), say)
             # Nothing of the build runs any more, so that nothing changes behind what is judged.
             size = await away(partial(seal, workshop.site, self._limits))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clowdy.runtimes.layers.api import BuildFailed
 from clowdy.runtimes.layers.limits import BuildLimits
-from clowdy.runtimes.layers.watch import Taken
+from clowdy.runtimes.layers.watch import Taken, taken
 from clowdy.schema.units import format_size
 
 # Inside it stands below /packages, and a system call takes a path of 4,096 bytes.
@@ -54,6 +54,15 @@ def seal(folder: Path, limits: BuildLimits) -> Taken:
     if size > limits.layer_bytes:
         raise BuildFailed(too_large(limits))
     return Taken(size, files)
+
+
+def check_size(folder: Path, limits: BuildLimits) -> None:
+    """Raises BuildFailed when `folder` holds more than a layer may; blocks."""
+    found = taken(folder, Taken(limits.layer_bytes, limits.layer_files))
+    if found.bytes > limits.layer_bytes:
+        raise BuildFailed(too_large(limits))
+    if found.files > limits.layer_files:
+        raise BuildFailed(too_many_files(limits))
 
 
 def too_large(limits: BuildLimits) -> str:

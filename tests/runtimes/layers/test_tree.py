@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clowdy.runtimes.layers.api import BuildFailed
 from clowdy.runtimes.layers.limits import BuildLimits
-from clowdy.runtimes.layers.tree import delete, seal
+from clowdy.runtimes.layers.tree import check_size, delete, seal
 
 
 @pytest.fixture
@@ -77,3 +78,18 @@ def test_what_is_deleted_leaves_files_as_they_are_that_have_another_name(site: P
     delete(site)
     assert not site.exists()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize("judge", [check_size, seal])
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [(BuildLimits(layer_files=2), "more than 2 files"), (BuildLimits(layer_bytes=1024), "more than 1 KB")],
+)
+def test_too_much_is_refused(
+    site: Path, judge: Callable[[Path, BuildLimits], object], limits: BuildLimits, words: str
+) -> None:
+    for name in "abc":
+        (site / name).write_text("x" * 5000)
+    with pytest.raises(BuildFailed, match=words):
+        judge(site, limits)
+    delete(site)
