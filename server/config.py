@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
+from clowdy.runtimes.layers.limits import BuildLimits
 from clowdy.schema.names import is_token
 from clowdy.schema.units import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from clowdy.server.errors import ConfigError
@@ -66,6 +67,7 @@ class Config:
     admin_token: str | None = field(default=None, repr=False)
     secret_key: bytes | None = field(default=None, repr=False)
     public_url_given: bool = False
+    build: BuildLimits = field(default_factory=BuildLimits)
 
     @property
     def database(self) -> Path:
@@ -223,7 +225,8 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
         if setting in values:
             values[field_name] = values.pop(setting)
     limits = {name: values.pop(f"push_{name}") for name in PushLimits.__slots__ if f"push_{name}" in values}
-    return values | {"push": PushLimits(**limits)}
+    build = {name: values.pop(f"build_{name}") for name in BuildLimits.__slots__ if f"build_{name}" in values}
+    return values | {"push": PushLimits(**limits), "build": BuildLimits(**build)}
 
 
 def _default_data_dir() -> Path:
@@ -383,6 +386,13 @@ _SETTINGS = {
         _Setting("push_refs", _number(1, 1_000_000)),
         _Setting("push_code_bytes", _size(1)),
         _Setting("push_code_files", _number(1, 1_000_000)),
+        _Setting("build_seconds", _seconds),
+        _Setting("build_stall_seconds", _seconds),
+        _Setting("build_memory_bytes", _size(64 * MEBIBYTE)),
+        _Setting("build_layer_bytes", _size(MEBIBYTE)),
+        _Setting("build_layer_files", _number(1, 10_000_000)),
+        _Setting("build_free_bytes", _size(0)),
+        _Setting("build_at_once", _number(1, 100)),
         _Setting("admin_token", _admin_token, environment_only=True),
         _Setting("secret_key", _secret_key, environment_only=True),
     )

@@ -12,7 +12,7 @@ class BuildLimits:
     """`layer_bytes` and `layer_files` bound what is installed, `free_bytes` is what a build leaves on the disk.
 
     A build that neither prints, writes nor computes for `stall_seconds` is ended, any after `seconds`; what
-    breaks off is asked for again `retries` times. At most `builds` run at once; `cpu` is in cores.
+    breaks off is asked for again `retries` times. At most `at_once` run at the same time; `cpu` is in cores.
     """
 
     seconds: float = 600.0
@@ -25,4 +25,4 @@ class BuildLimits:
     layer_bytes: int = GIBIBYTE
     layer_files: int = 100_000
     free_bytes: int = 256 * MEBIBYTE
-    builds: int = 2
+    at_once: int = 2

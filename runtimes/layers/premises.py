@@ -74,7 +74,7 @@ class Premises:
         self._index = index
         self._apart = apart
         self._limits = limits
-        self._turns = asyncio.Semaphore(limits.builds)
+        self._turns = asyncio.Semaphore(limits.at_once)
         self._setting_up = asyncio.Lock()
         self._ready = False
         self._uv: Path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clowdy.runtimes.layers.limits import BuildLimits
 from clowdy.schema.units import MEBIBYTE
 from clowdy.server.config import Config, machine_memory_bytes, parse_duration, parse_size
 from clowdy.server.errors import ConfigError
@@ -51,6 +52,14 @@ def test_a_path_in_a_file_is_relative_to_the_file(empty_folder: Path) -> None:
     (empty_folder / "etc" / "clowdy.toml").write_text('data-dir = "data"\n')
 
     assert Config.load({}, {}, "etc/clowdy.toml").data_dir == empty_folder / "etc" / "data"
+
+
+def test_limits_of_builds_can_be_set(tmp_path: Path) -> None:
+    (tmp_path / "clowdy.toml").write_text('build_seconds = "5m"\nbuild_layer_bytes = "2GB"\n')
+    config = Config.load({"data_dir": str(tmp_path)}, {"CLOWDY_BUILD_AT_ONCE": "1", "CLOWDY_BUILD_SECONDS": "90"})
+    assert config.build == BuildLimits(seconds=90.0, layer_bytes=2 * 1024**3, at_once=1)
+    with pytest.raises(ConfigError, match="build-memory-bytes"):
+        Config.load({"data_dir": str(tmp_path)}, {"CLOWDY_BUILD_MEMORY_BYTES": "1MB"})
 
 
 def test_every_limit_of_a_push_can_be_set() -> None:
