@@ -24,7 +24,7 @@ from clowdy.runtimes.sandbox.cgroups import Groups, find_groups
 from clowdy.runtimes.sandbox.command import PACKAGES, RUNNER, System, find_system, sandbox_command
 from clowdy.runtimes.sandbox.identities import Identities, choose_identities
 from clowdy.runtimes.sandbox.network import PUBLIC_ONLY, Policy
-from clowdy.runtimes.sandbox.outlet import CONNECTION_PROCESSES, Outlet
+from clowdy.runtimes.sandbox.outlet import CONNECTION_FILES, CONNECTION_PROCESSES, Outlet
 from clowdy.runtimes.sandbox.parent import SandboxParent
 from clowdy.runtimes.sandbox.seccomp import build_filter, filter_file
 from clowdy.runtimes.sandbox.view import View, open_view
@@ -309,14 +309,14 @@ class SandboxDriver:
             program=runner_arguments(self._found, RUNNER, self._processes),
         )
         command = Command(
-            argv=self._outlet.wrap(argv) if connected else argv,
+            argv=self._outlet.wrap(argv, Limits().open_files) if connected else argv,
             descriptors=(theirs.fileno(), output, rules),
             output=output_end,
             gate=gate,
             uid=uid,
             join=group.join if group is not None else (),
             limits=(
-                (resource.RLIMIT_NOFILE, Limits().open_files),
+                (resource.RLIMIT_NOFILE, CONNECTION_FILES if connected else Limits().open_files),
                 (resource.RLIMIT_FSIZE, Limits().tmp_bytes),
                 (resource.RLIMIT_CORE, 0),
                 (resource.RLIMIT_STACK, 8 * MEBIBYTE),

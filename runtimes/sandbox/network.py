@@ -162,12 +162,13 @@ def _ask(ip: str, *question: str) -> list[dict[str, Any]]:
     return found
 
 
-def outside_command(outside: Outside, policy: Policy, argv: Sequence[str]) -> tuple[str, ...]:
+def outside_command(outside: Outside, policy: Policy, argv: Sequence[str], *, open_files: int = 0) -> tuple[str, ...]:
     """`argv` in a network namespace of its own that reaches what `policy` allows, as a command for an ordinary user.
 
     `argv` runs as root of a user namespace and must give that up, as `bwrap --unshare-user` does: it could undo the
-    rules. It keeps its descriptors and environment. All of it, pasta included, ends with the first process. The
-    command must not be run as root: pasta hangs.
+    rules. It keeps its descriptors and environment; unless `open_files` is 0 it may have no more files open than that,
+    whatever pasta may. All of it, pasta included, ends with the first process. The command must not be run as root:
+    pasta hangs.
     """
     command = [
         outside.bubblewrap,
@@ -178,7 +179,7 @@ def outside_command(outside: Outside, policy: Policy, argv: Sequence[str]) -> tu
         *("--dev-bind", "/", "/", "--proc", "/proc"),
         *(("--ro-bind", outside.resolvers, _RESOLV_CONF) if outside.resolvers != _RESOLV_CONF else ()),
         "--",
-        *(outside.python, "-I", "-S", "-c", _WORKER),
+        *(outside.python, "-I", "-S", "-c", _WORKER, str(open_files)),
         "\n".join(_pasta(outside)),
     ]
     for setter, rules in _rules(outside, policy):

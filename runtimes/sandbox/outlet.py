@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CONNECTION_BYTES = 32 * MEBIBYTE
 CONNECTION_PROCESSES = 8
+CONNECTION_FILES = 4096
 """What pasta and the processes around an instance with a network may use, on top of the function's limits."""
 
 
@@ -70,9 +71,9 @@ class Outlet:
         self._watch.open()
         await self._find()
 
-    def wrap(self, argv: Sequence[str]) -> tuple[str, ...]:
+    def wrap(self, argv: Sequence[str], open_files: int) -> tuple[str, ...]:
         """`argv` in a network of its own; raises DriverUnavailable."""
-        return outside_command(self.outside, self._policy, argv)
+        return outside_command(self.outside, self._policy, argv, open_files=open_files)
 
     def rewrite_command(self, pid: int) -> tuple[str, ...] | None:
         """What sets the rules anew for what `pid` wraps; None where nothing is connected."""

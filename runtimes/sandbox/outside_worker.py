@@ -1,12 +1,14 @@
-"""Runs a program in a network namespace of its own that pasta connects: `python -I -S -c SOURCE PASTA FILTER… -- …`.
+"""Runs a program in a network namespace of its own that pasta connects: `python -I -S -c SOURCE FILES PASTA …`.
 
-PASTA and each FILTER are commands with a line for each argument; a filter is followed by the rules that it reads.
-It runs inside of bubblewrap, with the capabilities over that namespace, and becomes the program. Standard library
-only, and little of it: every start of an instance with a network waits for this.
+After PASTA come filters, each followed by the rules that it reads, then `--` and the program. PASTA and filters are
+commands with a line for each argument. FILES is how many files the program may have open, 0 for as many as pasta,
+which needs one for each connection. All of it runs inside of bubblewrap with the capabilities over the namespace.
+Standard library only, and little of it: every start of an instance with a network waits for this.
 """
 
 import ctypes
 import os
+import resource
 import sys
 
 _CLONE_NEWNET = 0x40000000
@@ -83,22 +85,26 @@ def main(arguments: list[str]) -> None:
     # pasta takes it for an error when this signal is ignored already, as Python has it. The module for signals takes
     # longer to import than all else here.
     libc.signal(_SIGPIPE, _SIG_DFL)
+    open_files, connector, *rest = arguments
     known, tell = os.pipe()
     until, ready = os.pipe()
-    pasta = _connect(arguments[0], known, tell)
+    pasta = _connect(connector, known, tell)
     if libc.unshare(_CLONE_NEWNET) != 0:
         os.write(2, f"no network namespace can be made: {os.strerror(ctypes.get_errno())}\n".encode())
         os._exit(125)
     os.close(known)
     _hold(tell, until, ready)
-    end = arguments.index("--")
+    end = rest.index("--")
     # The rules stand before there is anything that they are about.
-    for command, rules in zip(arguments[1:end:2], arguments[2:end:2], strict=True):
+    for command, rules in zip(rest[:end:2], rest[1:end:2], strict=True):
         _set(command, rules)
-    _succeeded(pasta, arguments[0])
+    _succeeded(pasta, connector)
     for descriptor in (tell, until, ready):
         os.close(descriptor)
-    program = arguments[end + 1 :]
+    if files := int(open_files):
+        files = min(files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    program = rest[end + 1 :]
     os.execve(program[0], program, os.environ)  # noqa: S606
 
 

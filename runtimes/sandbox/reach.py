@@ -98,9 +98,12 @@ def nft_rules(reach: Reach) -> str:
     ]
     for family, resolver in (("ip", RESOLVER_4), ("ip6", RESOLVER_6)):
         lines += [f"{family} daddr {resolver} {protocol} dport 53 accept" for protocol in ("udp", "tcp")]
-    for family, version in (("ip", 4), ("ip6", 6)):
-        lines.append(f"{family} daddr @allowed{version} accept")
-        lines.append(f"{family} daddr @refused{version} reject with icmpx type admin-prohibited")
+    lines += ["ip daddr @allowed4 accept", "ip6 daddr @allowed6 accept"]
+    # A connection by IPv6 takes no notice of the other answer before its second try, a second later.
+    lines.append("ip6 daddr @refused6 meta l4proto tcp reject with tcp reset")
+    lines += [
+        f"{name} reject with icmpx type admin-prohibited" for name in ("ip daddr @refused4", "ip6 daddr @refused6")
+    ]
     return "\n".join([*lines, "}", "}", ""])
 
 
@@ -118,8 +121,11 @@ def iptables_rules(reach: Reach, version: int) -> str:
     if version == 6:
         lines += [f"-A OUTPUT -p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (133, 135, 136)]
     lines += [f"-A OUTPUT -d {resolver} -p {protocol} --dport 53 -j ACCEPT" for protocol in ("udp", "tcp")]
-    for target, networks in (("ACCEPT", reach.allowed), (f"REJECT --reject-with {refusal}", reach.refused)):
-        lines += [f"-A OUTPUT -d {each} -j {target}" for each in networks if each.version == version]
+    lines += [f"-A OUTPUT -d {each} -j ACCEPT" for each in reach.allowed if each.version == version]
+    for each in reach.refused:
+        if each.version == version:
+            lines += [f"-A OUTPUT -d {each} -p tcp -j REJECT --reject-with tcp-reset"] if version == 6 else []
+            lines.append(f"-A OUTPUT -d {each} -j REJECT --reject-with {refusal}")
     return "\n".join([*lines, "COMMIT", ""])
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import Instance, Kind, Promise
-from clowdy.runtimes.sandbox import network
+from clowdy.runtimes.api import Instance, Kind, Limits, Promise
+from clowdy.runtimes.sandbox import SandboxDriver, network
+from clowdy.runtimes.sandbox.network import Policy
 from clowdy.runtimes.sandbox.watcher import descendants
 from clowdy.schema.manifest import Network
 from tests.contracts import neighbours
@@ -142,7 +143,9 @@ async def test_names_are_resolved_though_the_resolver_has_a_private_address(clos
 
 async def test_this_machine_is_not_reached_by_any_of_its_addresses(closed: World, listener: Listener) -> None:
     instance = await closed.serve(VISITOR, network=Network.ON)
-    addresses = [*_own_addresses(), "127.0.0.53", "192.0.0.1", "192.0.0.2", "192.0.0.3", "fdc1:d:1:d::1", "0.0.0.0"]
+    own = _own_addresses()
+    mapped = [f"::ffff:{address}" for address in own if ":" not in address]
+    addresses = [*own, *mapped, "127.0.0.53", "192.0.0.1", "192.0.0.2", "192.0.0.3", "fdc1:d:1:d::1", "0.0.0.0"]
     assert neighbours.HOSTS_4 in addresses
     assert neighbours.HOSTS_6 in addresses
     said = await attempt(instance, addresses, listener.port, STREAMS + DATAGRAMS, 0.3)
@@ -160,6 +163,25 @@ async def test_private_link_local_and_metadata_addresses_are_not_reached(closed:
     assert not {way: answer for way, answer in said.items() if not _failed(answer)}
     again = await attempt(instance, [neighbours.PUBLIC_4, neighbours.PUBLIC_6], neighbours.PORT, STREAMS + DATAGRAMS)
     assert set(again.values()) == {"neighbour"}, again
+
+
+async def test_private_addresses_are_reached_where_the_server_allows_them_and_no_others(
+    closed: World, folders: Path, listener: Listener
+) -> None:
+    driver = SandboxDriver(folders / "private", folders / "private-run", policy=Policy(allow_private=True))
+    await driver.open()
+    try:
+        instance = await World(driver).serve(VISITOR, network=Network.ON)
+        private = [neighbours.PRIVATE_4, neighbours.PRIVATE_6, neighbours.SHARED_4]
+        said = await attempt(instance, private, neighbours.PORT, ("stream", "datagram"))
+        assert set(said.values()) == {"neighbour"}, said
+        others = [neighbours.LINK_LOCAL_4, neighbours.METADATA_6]
+        said = await attempt(instance, others, neighbours.PORT, STREAMS + DATAGRAMS)
+        assert all(map(_failed, said.values())), said
+        await attempt(instance, _own_addresses(), listener.port, ("stream", "datagram"), 0.3)
+        assert listener.visitors() == []
+    finally:
+        await driver.close()
 
 
 async def test_multicast_and_broadcast_are_refused(closed: World) -> None:
@@ -250,6 +272,23 @@ async def test_a_function_cannot_change_its_network(closed: World) -> None:
             return said
         """
     assert set((await closed.outcome(source, network=Network.ON)).json) == {-1}
+
+
+async def test_as_many_connections_are_open_as_there_may_be_files(closed: World) -> None:
+    source = """
+        import socket
+        def handler(event):
+            held = []
+            try:
+                while True:
+                    held.append(socket.create_connection(event, 5))
+            except OSError as error:
+                return [len(held), error.strerror, {each.recv(16).decode() for each in held} == {"neighbour"}]
+        """
+    instance = await closed.serve(source, network=Network.ON, limits=Limits(cpu=2.0))
+    count, error, answered = (await ask(instance, [neighbours.PUBLIC_4, neighbours.PORT], timeout=60.0)).json
+    assert 1000 <= count <= 1024
+    assert (error, answered) == ("Too many open files", True)
 
 
 async def test_certificates_are_there_to_be_trusted(closed: World) -> None:
