@@ -182,10 +182,12 @@ class SandboxDriver:
         await asyncio.gather(*(self._rewrite_rules_of(instance) for instance in connected))
 
     async def _rewrite_rules_of(self, instance: RunnerInstance) -> None:
-        launcher, cell = self._launcher, self._instances[instance]
-        pid = cell.process.pid
-        argv = self._outlet.rewrite_command(pid) if pid is not None else None
-        if launcher is None or not launcher.alive or argv is None:
+        launcher, cell = self._launcher, self._instances.get(instance)
+        if launcher is None or not launcher.alive or cell is None or cell.process.pid is None:
+            return
+        argv = self._outlet.rewrite_command(cell.process.pid)
+        if argv is None:
+            # Not there yet: whoever starts it looks again.
             return
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         try:
