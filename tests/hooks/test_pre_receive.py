@@ -35,7 +35,7 @@ def test_it_reports_the_push_and_ends_as_the_server_says(tmp_path: Path) -> None
     assert done.returncode == 0
     assert done.stderr == b"line 1\n  $(line) \\n %s 2\n"
     assert done.stdout == b""
-    assert heard == [b"pre-receive\nobjects /o;x `y` -n\n" + LINES + b"\n"]
+    assert heard == [b"pre-receive\nformat text\nobjects /o;x `y` -n\n" + LINES + b"\n"]
 
 
 @pytest.mark.parametrize("said", [b"refused\n", b"", b"accepted", b"> fine\n", b"accepted \n", b"0\n", b"\n" * 5])
