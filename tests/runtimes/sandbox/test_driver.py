@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import DriverUnavailable, Promise
-from clowdy.runtimes.sandbox import SandboxDriver, driver
+from clowdy.runtimes.api import DriverUnavailable, Kind, Promise
+from clowdy.runtimes.sandbox import SandboxDriver, driver, outlet
+from clowdy.runtimes.sandbox.network import find_outside
+from clowdy.schema.manifest import Network
 from tests.contracts.world import application
 
 
@@ -63,3 +67,41 @@ def test_without_groups_memory_is_watched_and_not_limited(tmp_path: Path) -> Non
 
 def test_without_groups_no_instances_share_a_sandbox(tmp_path: Path) -> None:
     assert not SandboxDriver(tmp_path, tmp_path, use_groups=False).can_prepare(application(""))
+
+
+@pytest.mark.parametrize("programs", [{"nft": "/bin/false"}, {"pasta": "/bin/false"}])
+async def test_where_pasta_or_the_rules_fail_there_is_no_network_and_all_else_goes_on(
+    programs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        found = replace(find_outside(), **programs)
+    except DriverUnavailable as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(outlet, "find_outside", lambda _: found)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        sandbox = SandboxDriver(folder, folder / "run")
+        try:
+            await sandbox.open()
+        except DriverUnavailable as error:
+            pytest.skip(str(error))
+        try:
+            assert sandbox.no_network is not None
+            assert "/bin/false ended with exit status 1" in sandbox.no_network
+            assert "Cure: " in sandbox.no_network
+            assert Promise.CLOSED_NETWORK not in sandbox.promises
+            with pytest.raises(DriverUnavailable, match="network: true cannot be had here"):
+                await sandbox.start(Kind(None, Network.ON))
+            await (await sandbox.start(Kind(None, Network.OFF))).kill()
+        finally:
+            await sandbox.close()
+
+
+def test_what_fails_of_a_network_is_said_with_its_cure() -> None:
+    said = driver._explain_network("netlink: Error: Operation not supported\n/usr/sbin/nft ended with exit status 1\n")
+    assert "Operation not supported; /usr/sbin/nft ended" in said
+    assert "modprobe nf_tables" in said
+    assert "passt" in driver._explain_network(
+        "Failed to send 5 bytes to syslog\n/usr/bin/pasta ended with exit status 1\n"
+    )
