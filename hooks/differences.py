@@ -85,6 +85,16 @@ def function_changes(old: FunctionSpec, new: FunctionSpec, *, recoded: bool, lin
     return changes
 
 
+def version_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """What changes between the versions of two locks by name: `httpx 0.27→0.28`, `+ h2 4.1`, `- flask 2.0`."""
+    both = [name for name in after if name in before and before[name] != after[name]]
+    return [
+        *(f"{name} {before[name]}→{after[name]}" for name in both),
+        *(f"+ {name} {version}" for name, version in after.items() if name not in before),
+        *(f"- {name} {version}" for name, version in before.items() if name not in after),
+    ]
+
+
 def moved(old: str, new: str) -> str:
     """`false → true`."""
     return f"{old} → {new}"

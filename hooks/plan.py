@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from clowdy.hooks.differences import LineCount, function_changes, moved
+from clowdy.hooks.differences import LineCount, function_changes, moved, version_changes
 from clowdy.schema.manifest import CheckSpec, FunctionSpec, Manifest, Network, RouteSpec
 from clowdy.schema.release import FunctionVersion
 
@@ -18,13 +18,15 @@ SECONDS_OF = (("s", 1), ("min", 60), ("h", 3600), ("days", 86400))
 _OPENNESS = (Network.OFF, Network.DATABASE, Network.ON)
 _WIDENED = "widened"
 _VALUE = 40
+_LISTED = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two: what serves now (with its release), or what is to serve (with one when it goes back to it).
 
-    `codes` has the id of each function's filtered tree; a function whose code is not at hand may be missing.
+    `codes` has the id of each function's filtered tree; a function whose code is not at hand may be missing. `lock` is
+    the digest of its requirements lock, None without requirements, and `packages` the versions in it by name.
     """
 
     commit: str
@@ -32,6 +34,8 @@ class Side:
     versions: Mapping[str, FunctionVersion]
     codes: Mapping[str, str] = field(default_factory=dict)
     release: int | None = None
+    lock: str | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def make_plan(
         *_routes(before.routes, after.routes),
         *_environment(before, after),
         *_secrets(before, after),
-        *_image(before, after),
+        *_image(live, candidate),
         *_network(before, after),
         *_public(before, after),
         *_checks(before, after),
@@ -195,6 +199,8 @@ def _functions(live: Side | None, candidate: Side, lines: Mapping[str, LineCount
         codes = live.codes.get(name), candidate.codes.get(name)
         recoded = None not in codes and codes[0] != codes[1]
         changed = function_changes(before[name], function, recoded=recoded, lines=lines.get(name))
+        if old.digest != version.digest and live.lock != candidate.lock:
+            changed.append("requirements")
         if old.digest != version.digest and not changed:
             changed = ["code"]
         if old.digest != version.digest or changed:
@@ -268,17 +274,29 @@ def _secrets(before: Manifest, after: Manifest) -> Iterable[Row]:
             yield Row("+", "secret", name, "declared") if name in new else Row("-", "secret", name, "not declared now")
 
 
-def _image(before: Manifest, after: Manifest) -> Iterable[Row]:
-    if before.requirements == after.requirements:
-        if after.requirements:
+def _image(live: Side | None, candidate: Side) -> Iterable[Row]:
+    old, new = (live.lock if live is not None else None), candidate.lock
+    before = live.packages if live is not None else {}
+    if old == new:
+        if new is not None:
             yield Row("=", "image", "requirements")
-        return
-    added = sorted(set(after.requirements) - set(before.requirements))
-    removed = sorted(set(before.requirements) - set(after.requirements))
-    sign = "+" if not before.requirements else "-" if not after.requirements else "~"
-    yield Row(
-        sign, "image", "requirements", ", ".join([f"+ {line}" for line in added] + [f"- {line}" for line in removed])
-    )
+    elif new is None:
+        yield Row("-", "image", "requirements", _packages(before))
+    elif old is None:
+        versions = [f"{name} {version}" for name, version in candidate.packages.items()]
+        yield Row("+", "image", "requirements", f"{_packages(candidate.packages)}: {_listed(versions)}")
+    else:
+        changes = version_changes(before, candidate.packages)
+        yield Row("~", "image", "requirements", _listed(changes) if changes else "the same versions, other files")
+
+
+def _packages(versions: Mapping[str, str]) -> str:
+    return f"{len(versions)} package" + ("s" if len(versions) != 1 else "")
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = ", ".join(words[:_LISTED])
+    return f"{shown}, {len(words) - _LISTED} more" if len(words) > _LISTED else shown
 
 
 def _network(before: Manifest, after: Manifest) -> Iterable[Row]:

@@ -58,7 +58,9 @@ class ReleaseRecord:
     """Everything that a release's commit does not say: the JSON in the last line of its tag `deploy/N`.
 
     `previous` is the number of the release that served before, or None. `when` is seconds since 1970, UTC.
-    `branch` is the branch that moved to the commit with this release, or None when only `live` did.
+    `branch` is the branch that moved to the commit with this release, or None when only `live` did. `lock` is the
+    digest of its requirements lock, `locks` the commit of `refs/clowdy/locks` that was the first to have it, where
+    this release was made with a new one.
     """
 
     number: int
@@ -70,6 +72,7 @@ class ReleaseRecord:
     when: int
     branch: str | None = None
     lock: str | None = None
+    locks: str | None = None
 
     @property
     def tag(self) -> str:
@@ -95,6 +98,7 @@ class ReleaseRecord:
                 ],
                 "branch": self.branch,
                 "lock": self.lock,
+                "locks": self.locks,
                 "previous": self.previous,
                 "who": self.who,
                 "how": self.how,
@@ -130,6 +134,7 @@ class ReleaseRecord:
                 when=int(content["when"]),
                 branch=content["branch"],
                 lock=content["lock"],
+                locks=content.get("locks"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a release record: {error!r}") from None

@@ -37,6 +37,7 @@ from clowdy.server.people.secrets import Secrets
 from clowdy.server.people.tokens import Tokens
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.desk import Releases
+from clowdy.server.releases.requirements import Requirements
 from clowdy.server.releases.serving import Serving
 from clowdy.server.serve.checking import check
 from clowdy.server.serve.exchange import Ledger
@@ -124,6 +125,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         journal = await Journal.open(config.data_dir, redact=secrets.redact, mask_of=secrets.mask_of, apart=True)
         stack.push_async_callback(journal.close)
         driver = runtime.make_driver(config)
+        packages = runtime.make_packages(config)
         pool = Pool(
             driver,
             budget_bytes=config.memory_budget_bytes,
@@ -173,6 +175,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             store=store,
             repositories=repositories,
             pool=pool,
+            requirements=Requirements(packages, time.time),
             syntax=syntax,
             publish=lambda serving: gateway.publish(_table(serving), (serving.project.name, *serving.project.aliases)),
             withdraw=gateway.withdraw,

@@ -63,6 +63,8 @@ class Config:
     waiters: int = 100
     connections: int = 1_000
     body_limit_bytes: int = 6 * MEBIBYTE
+    keep_releases: int = 50
+    keep_days: int = 30
     push: PushLimits = PushLimits()
     admin_token: str | None = field(default=None, repr=False)
     secret_key: bytes | None = field(default=None, repr=False)
@@ -73,6 +75,11 @@ class Config:
     def database(self) -> Path:
         """Where the store is."""
         return self.data_dir / _DATABASE
+
+    @property
+    def layers(self) -> Path:
+        """Where installed requirements are."""
+        return self.data_dir / "layers"
 
     @property
     def public_host(self) -> str:
@@ -379,6 +386,8 @@ _SETTINGS = {
         _Setting("waiters", _number(0, 100_000)),
         _Setting("connections", _number(1, 1_000_000)),
         _Setting("body_limit", _size(1)),
+        _Setting("keep_releases", _number(1, 1_000_000)),
+        _Setting("keep_days", _number(0, 100_000)),
         _Setting("push_pack_bytes", _size(1)),
         _Setting("push_unpacked_bytes", _size(1)),
         _Setting("push_files", _number(1, 10_000_000)),

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from clowdy.hooks.syntax import SyntaxChild
 from clowdy.runtimes.api import Driver, DriverUnavailable
+from clowdy.runtimes.layers.api import Packages
+from clowdy.runtimes.layers.nothing import NoPackages
 from clowdy.runtimes.process import ProcessDriver
 from clowdy.runtimes.runner import find_python
 from clowdy.runtimes.sandbox.driver import SandboxDriver
@@ -58,6 +60,11 @@ def make_driver(config: Config, folder: Path | None = None) -> Driver:
         return ProcessDriver(folder)
     policy = Policy(allow_private=config.allow_private_networks)
     return SandboxDriver(folder, _run_dir(folder), policy=policy)
+
+
+def make_packages(config: Config) -> Packages:
+    """What resolves and installs requirements for that driver."""
+    return NoPackages()
 
 
 def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:

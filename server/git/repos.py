@@ -116,15 +116,18 @@ class Repository:
         who: str,
         at: float,
         drafts: Drafts | None = None,
+        *,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
         """The id of a new commit that holds `files` at its root, no ref moves.
 
-        It is on disk when this returns, or once `drafts` are written.
+        `kept` are ids of blobs that are here already, by name. It is on disk when this returns, or once `drafts` are
+        written.
         """
         new = drafts or self.drafts()
+        blobs = {**(kept or {}), **{name: new.add("blob", content) for name, content in files.items()}}
         tree = b"".join(
-            b"100644 %s\0%s" % (name.encode(), bytes.fromhex(new.add("blob", files[name])))
-            for name in sorted(files, key=str.encode)
+            b"100644 %s\0%s" % (name.encode(), bytes.fromhex(blobs[name])) for name in sorted(blobs, key=str.encode)
         )
         oid = new.add("commit", commit_bytes(new.add("tree", tree), parents, message, who, at))
         if drafts is None:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_entry, write_entry
 from clowdy.server.releases.index import index_release
 from clowdy.server.releases.load import load
+from clowdy.server.releases.locks import REF as LOCKS
+from clowdy.server.releases.locks import Kept, keep
 from clowdy.server.releases.prepare import Candidate
 from clowdy.server.releases.serving import Serving
 from clowdy.server.releases.settle import SERVES, settle_going_back, settle_release
@@ -182,12 +184,14 @@ class Activator:
             how=cause.how,
             when=int(now),
             branch=branch.ref if branch else None,
+            lock=candidate.lock,
         )
         serving = Serving(project, record, "", candidate.manifest, candidate.applications, changes=candidate.changes)
+        files = candidate.locked.files if candidate.locked is not None else {}
         serving = await self._up_to_date(project, repository, serving)
         entry = _entry(serving, before, cause, now)
-        written = await asyncio.to_thread(_write_release, repository, record, entry)
-        serving = replace(serving, tag=written.tag)
+        record, written = await asyncio.to_thread(_write_release, repository, record, entry, files)
+        serving = replace(serving, record=record, tag=written.tag)
         release = Release(
             project_id=project.id,
             number=number,
@@ -209,6 +213,7 @@ class Activator:
                 repository,
                 [
                     RefUpdate(f"{RELEASE_TAGS}{number}", None, written.tag),
+                    *([RefUpdate(LOCKS, written.locks.tip, written.locks.commit)] if written.locks else []),
                     RefUpdate(HISTORY, written.tip, written.entry),
                     *others,
                     *([RefUpdate(branch.ref, branch.old, candidate.commit)] if branch else []),
@@ -348,14 +353,20 @@ class Written:
     tip: str | None
     live: str | None
     serves: str | None
+    locks: Kept | None = None
 
 
-def _write_release(repository: Repository, record: ReleaseRecord, entry: Entry) -> Written:
+def _write_release(
+    repository: Repository, record: ReleaseRecord, entry: Entry, files: Mapping[str, bytes]
+) -> tuple[ReleaseRecord, Written]:
     subject = repository.commit(record.commit).subject
-    message = release_message(record, subject)
     drafts = repository.drafts()
+    locks = keep(repository, files, float(record.when), drafts) if files else None
+    if locks is not None:
+        record = replace(record, locks=locks.commit)
+    message = release_message(record, subject)
     tag = repository.write_tag(record.tag, record.commit, message, record.who, float(record.when), drafts)
-    return _write_history(repository, entry, tag, drafts)
+    return record, replace(_write_history(repository, entry, tag, drafts), locks=locks)
 
 
 def _write_history(repository: Repository, entry: Entry, tag: str, drafts: Drafts | None = None) -> Written:

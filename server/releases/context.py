@@ -11,6 +11,7 @@ from clowdy.runtimes.pool import Pool
 from clowdy.schema.manifest import CheckSpec
 from clowdy.server.config import Config
 from clowdy.server.git.repos import Repositories
+from clowdy.server.releases.requirements import Requirements
 from clowdy.server.releases.serving import Serving
 from clowdy.server.store.engine import Store
 from clowdy.server.store.projects import Project
@@ -31,6 +32,7 @@ class Context:
     store: Store
     repositories: Repositories
     pool: Pool
+    requirements: Requirements
     syntax: SyntaxChild
     publish: Callable[[Serving], None]
     withdraw: Callable[[str], None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from clowdy.server.git.maintenance import maintain, wants_maintenance
 from clowdy.server.releases import notes, plans
 from clowdy.server.releases.activate import Activation, Activator, Cause
 from clowdy.server.releases.context import Context
+from clowdy.server.releases.layers import bring, is_complete, sweep
 from clowdy.server.releases.load import load
 from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import ProjectDesk, read_record
@@ -30,6 +32,8 @@ from clowdy.server.releases.work import PushWork
 from clowdy.server.store import projects, pushes
 from clowdy.server.store.projects import Project
 from clowdy.server.store.pushes import Push
+
+log = logging.getLogger(__name__)
 
 SERVER = "clowdy"
 NOTES_SECONDS = 2.0
@@ -69,6 +73,7 @@ class Releases:
         for result in results:
             if result.ahead is not None:
                 self._later(self._catch_up(result.project, result.ahead))
+        self._later(self._bring_back(list(self._context.live)))
         return results
 
     async def renew(self) -> list[str]:
@@ -117,6 +122,7 @@ class Releases:
         voice = Voice(log, as_json=False, redact=lambda text: context.redact(project.id, text))
         plan = await plans.rollback_plan(context, repository, before, serving)
         voice.plan(plan)
+        serving = await bring(context, repository, serving, voice.progress)
         cause = Cause(who, "rollback", started, plan, printable(why, 200))
         activation = await self._activator.go_back(project, repository, serving, cause, expected=before)
         voice.switched(activation.switched(), context.urls(project), context.clock() - started)
@@ -167,6 +173,7 @@ class Releases:
         """A project came back: what served it serves again."""
         async with self._activator.exclusive(project.id):
             await reconcile(self._context, project)
+        self._later(self._bring_back([project.id]))
 
     async def rebuild(self, ref: str | None = None) -> list[str]:
         """The records of every project, or of one, anew from git alone; then serves what they say."""
@@ -183,6 +190,7 @@ class Releases:
                     project = await projects.find(connection, project_id)
                 if project is not None:
                     await reconcile_or_report(self._context, project)
+        self._later(self._bring_back(wanted))
         return lines
 
     async def _is_called(self, project_id: str, ref: str) -> bool:
@@ -201,6 +209,25 @@ class Releases:
         for project in every:
             await self._maintain(project)
         await self.projects.purge()
+        for digest in await sweep(self._context):
+            log.info("requirements layer %s removed: no release needs it any more", digest[:12])
+
+    async def _bring_back(self, project_ids: Sequence[str]) -> None:
+        """Installs what serves and is gone from this machine: calls of it are told until then that it is not there."""
+        context = self._context
+        for project_id in project_ids:
+            serving = context.live.get(project_id)
+            if serving is None or serving.record.lock is None:
+                continue
+            name = serving.project.name
+            try:
+                repository = context.repositories.open(project_id)
+                if await asyncio.to_thread(is_complete, context, repository, serving):
+                    continue
+                await bring(context, repository, serving, partial(log.info, "%s: %s", name))
+                await self._activator.reload(project_id)
+            except ClowdyError as error:
+                context.report(f"deploy/{serving.number} of {name} serves without its requirements", error)
 
     async def _maintain(self, project: Project) -> None:
         async with self._turns.turn(project.id, "maintenance", _silently):

@@ -10,11 +10,12 @@ from clowdy.runtimes.api import Application
 from clowdy.schema.manifest import FunctionSpec, Manifest, RouteSpec
 from clowdy.schema.parse import FILE as MANIFEST
 from clowdy.schema.parse import parse_manifest
-from clowdy.schema.release import FunctionVersion, ReleaseRecord
+from clowdy.schema.release import ReleaseRecord
 from clowdy.schema.source import SIZE_LIMIT_BYTES
 from clowdy.server.errors import Invalid
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
+from clowdy.server.releases.requirements import Requirements
 from clowdy.server.releases.serving import NO_VALUE, Serving, build_application
 from clowdy.server.store.projects import Project
 
@@ -26,7 +27,7 @@ async def load(context: Context, project: Project, repository: Repository, recor
     """
     changes = context.changes[project.id]
     secrets = await context.secret_values(project.id)
-    return await asyncio.to_thread(_load, project, repository, record, tag, secrets, changes)
+    return await asyncio.to_thread(_load, context.requirements, project, repository, record, tag, secrets, changes)
 
 
 def unreadable(project: Project, record: ReleaseRecord, tag: str, reason: str) -> Serving:
@@ -49,30 +50,31 @@ def read_manifest(repository: Repository, commit: str) -> Manifest:
 
 
 def _load(
-    project: Project, repository: Repository, record: ReleaseRecord, tag: str, secrets: Mapping[str, str], changes: int
+    requirements: Requirements,
+    project: Project,
+    repository: Repository,
+    record: ReleaseRecord,
+    tag: str,
+    secrets: Mapping[str, str],
+    changes: int,
 ) -> Serving:
     manifest = read_manifest(repository, record.commit)
     tree = repository.commit(record.commit).tree
     applications: dict[str, Application] = {}
     problems: dict[str, str] = {}
+    lock = requirements.find(repository, record.lock) if record.lock is not None else None
+    layer = lock.digest if lock is not None else None
     for name, version in record.functions.items():
         function = manifest.functions.get(name)
         if function is None:
             problems[name] = f"{MANIFEST} of this release has no function {name}"
             continue
+        if layer is None and record.lock is not None:
+            problems[name] = f"the requirements of {record.tag} were not installed for this Python"
+            continue
         try:
-            applications[name] = _application(project, repository, tree, function, version, secrets)
+            code = repository.code(tree, function.sources)
+            applications[name] = build_application(project, function, version, code, secrets, layer)
         except KeyError as missing:
             problems[name] = f"{NO_VALUE}{missing.args[0]} has no value: clowdy secret set {missing.args[0]}"
     return Serving(project, record, tag, manifest, applications, problems, changes)
-
-
-def _application(
-    project: Project,
-    repository: Repository,
-    tree: str,
-    function: FunctionSpec,
-    version: FunctionVersion,
-    secrets: Mapping[str, str],
-) -> Application:
-    return build_application(project, function, version, repository.code(tree, function.sources), secrets)

@@ -10,6 +10,7 @@ from clowdy.hooks.differences import LineCount, count_lines
 from clowdy.hooks.plan import Plan, Side, Since, make_plan
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
+from clowdy.server.releases.locks import find_any_lock
 from clowdy.server.releases.prepare import Candidate
 from clowdy.server.releases.serving import Serving
 from clowdy.server.store import history
@@ -35,22 +36,26 @@ async def deploy_plan(
         manifest=candidate.manifest,
         versions=candidate.versions,
         codes={name: application.code.id for name, application in candidate.applications.items()},
+        lock=candidate.lock,
+        packages=candidate.locked.lock.versions if candidate.locked is not None else {},
     )
     if before is None:
         return make_plan(None, side)
     lines = await asyncio.to_thread(_lines, repository, before, side)
     since = await _since(context, project, repository, before, side)
-    return make_plan(_side(before), side, lines=lines, since=since, restarts=restarts)
+    live = await asyncio.to_thread(_side, repository, before)
+    return make_plan(live, side, lines=lines, since=since, restarts=restarts)
 
 
 async def rollback_plan(
     context: Context, repository: Repository, before: Serving | None, after: Serving, *, restarts: bool = False
 ) -> Plan:
     """What serving `after` in place of `before` changes."""
+    side = await asyncio.to_thread(_side, repository, after)
     if before is None:
-        return make_plan(None, _side(after))
-    lines = await asyncio.to_thread(_lines, repository, before, _side(after))
-    return make_plan(_side(before), _side(after), lines=lines, restarts=restarts)
+        return make_plan(None, side)
+    lines = await asyncio.to_thread(_lines, repository, before, side)
+    return make_plan(await asyncio.to_thread(_side, repository, before), side, lines=lines, restarts=restarts)
 
 
 async def _since(
@@ -82,13 +87,16 @@ def _brought_back(repository: Repository, live: str, branch: str, candidate: str
     return [oid for oid in repository.between(live, shared, COMMITS_COUNTED) if oid != candidate]
 
 
-def _side(serving: Serving) -> Side:
+def _side(repository: Repository, serving: Serving) -> Side:
+    lock = find_any_lock(repository, serving.record.lock) if serving.record.lock is not None else None
     return Side(
         commit=serving.record.commit,
         manifest=serving.manifest,
         versions=serving.record.functions,
         codes={name: application.code.id for name, application in serving.applications.items()},
         release=serving.number,
+        lock=serving.record.lock,
+        packages=lock.versions if lock is not None else {},
     )
 
 

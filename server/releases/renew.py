@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clowdy.runtimes.api import Application, Handler, StartFailed
+from clowdy.server.errors import ClowdyError
 from clowdy.server.releases.context import Context
+from clowdy.server.releases.layers import bring
 from clowdy.server.releases.prepare import group_key
 from clowdy.server.releases.serving import Serving
 from clowdy.server.releases.trial import START_SECONDS
@@ -28,7 +30,7 @@ async def renew(context: Context, seconds: float = RENEW_SECONDS) -> list[str]:
     """Starts every live version once; a line for each that failed, and one for those that time did not allow."""
     driver = context.pool.driver
     at_once = asyncio.Semaphore(AT_ONCE)
-    failed: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    failed = await _install(context, seconds)
     served = dict(context.live)
     tried = 0
 
@@ -54,6 +56,35 @@ async def renew(context: Context, seconds: float = RENEW_SECONDS) -> list[str]:
     if tried < wanted:
         lines.append(f"{wanted - tried} of {wanted} live versions were not tried: they start with their first call")
     return lines
+
+
+async def _install(context: Context, seconds: float) -> defaultdict[str, dict[str, str]]:
+    """Installs what the releases need for the Python here; why a function's cannot be, by project and function."""
+    at_once = asyncio.Semaphore(AT_ONCE)
+    failed: defaultdict[str, dict[str, str]] = defaultdict(dict)
+
+    async def install(serving: Serving) -> None:
+        async with at_once:
+            repository = context.repositories.open(serving.project.id)
+            try:
+                installed = await bring(context, repository, serving, log.info)
+            except ClowdyError as error:
+                failed[serving.project.id].update(dict.fromkeys(serving.record.functions, error.message))
+                return
+        if installed is not serving and context.live.get(serving.project.id) is serving:
+            context.live[serving.project.id] = installed
+            context.publish(installed)
+            context.pool.keep_project(serving.project.id, installed.applications.values())
+
+    tasks = [asyncio.create_task(install(serving)) for serving in context.live.values() if serving.record.lock]
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.warning("requirements of live releases cannot be installed: %s", ended)
+    return failed
 
 
 def _groups(serving: Serving) -> list[list[str]]:

@@ -58,6 +58,7 @@ def build_application(
     version: FunctionVersion,
     code: Code,
     secrets: Mapping[str, str],
+    layer: str | None = None,
 ) -> Application:
     """The application of one function version; raises KeyError naming a secret that has no value."""
     values = {name: secrets[name] for name in sorted(function.secrets)}
@@ -85,5 +86,6 @@ def build_application(
         concurrency=function.concurrency,
         parallel=function.parallel,
         min_warm=function.min_warm,
+        layer=layer,
         env=environment,
     )

@@ -13,6 +13,7 @@ from clowdy.server.releases.context import Context
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_chain, read_entry, write_entry
 from clowdy.server.releases.index import index_release
+from clowdy.server.releases.locks import REF as LOCKS
 from clowdy.server.store import projects, pushes, releases
 from clowdy.server.store.history import Entry
 from clowdy.server.store.projects import Project
@@ -54,6 +55,9 @@ async def _finish(project: Project, repository: Repository, row: Release, tag: s
         return
     serves = repository.ref(SERVES)
     updates = []
+    locks = repository.ref(LOCKS)
+    if record.locks is not None and locks in (None, *repository.commit(record.locks).parents):
+        updates.append(RefUpdate(LOCKS, locks, record.locks))
     if not chain or chain[-1][1] != tag:
         entry = Entry(
             project_id=project.id,

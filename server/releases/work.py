@@ -29,8 +29,9 @@ from clowdy.server.releases.commands import (
     short,
 )
 from clowdy.server.releases.context import Context
+from clowdy.server.releases.layers import bring
 from clowdy.server.releases.load import load
-from clowdy.server.releases.prepare import Candidate, judge_commit, prepare
+from clowdy.server.releases.prepare import Candidate, building, judge_commit, prepare
 from clowdy.server.releases.serving import Serving
 from clowdy.server.releases.targets import Target, target_of_object
 from clowdy.server.releases.trial import run_checks, try_candidate
@@ -261,7 +262,7 @@ class PushWork:
 
     async def _move_live(self, live: Command, others: list[RefUpdate]) -> None:
         target = await target_of_object(self._context, self._project.id, self._repository, live.new)
-        if target.release is not None:
+        if target.release is not None and not self._options.upgrade:
             again = await self._serve_again(target, target.release, others)
             there = Move(LIVE, target.commit, target.commit, forced=False)
             self._accept(live, [await self._live_move(again) if again else there])
@@ -286,6 +287,7 @@ class PushWork:
         self._voice.plan(plan)
         if self._options.plan:
             raise PlanOnly
+        serving = await bring(self._context, self._repository, serving, self._voice.progress)
         if self._options.redeploy:
             await self._start_again(serving)
         cause = Cause(self._who, _how(before, serving, redeploy=self._options.redeploy), self._started, plan)
@@ -297,7 +299,15 @@ class PushWork:
     async def _deploy(self, commit: str, branch: BranchMove | None, others: list[RefUpdate]) -> Activation:
         context = self._context
         before = context.live.get(self._project.id)
-        candidate = await prepare(context, self._project, self._repository, commit)
+        candidate = await prepare(
+            context,
+            self._project,
+            self._repository,
+            commit,
+            live=before.record.lock if before is not None else None,
+            upgrade=self._options.upgrade,
+            say=self._voice.progress,
+        )
         plan = await plans.deploy_plan(
             context, self._project, self._repository, before, candidate, restarts=self._options.redeploy
         )
@@ -306,6 +316,9 @@ class PushWork:
             raise PlanOnly
         if self._options.redeploy:
             await context.pool.retire(application.key for application in candidate.applications.values())
+        if candidate.locked is not None:
+            async with building(candidate.judgement):
+                await context.requirements.build(candidate.locked.lock, self._voice.progress)
         await self._try(candidate, before, all_of_it=self._options.redeploy)
         how = f"push to {short(branch.ref) if branch else 'live'}"
         activation = await self._activator.deploy(

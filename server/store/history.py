@@ -76,6 +76,13 @@ async def before(connection: AsyncConnection, project_id: str, release: int) -> 
     return (await connection.execute(statement)).scalar_one_or_none()
 
 
+async def served_since(connection: AsyncConnection, project_id: str, since: float) -> set[int]:
+    """The releases that served at some time after `since`."""
+    statement = select(table.c.release, table.c.before).where(table.c.project_id == project_id, table.c.at > since)
+    rows = (await connection.execute(statement)).all()
+    return {number for row in rows for number in row if number is not None}
+
+
 async def of_commit(connection: AsyncConnection, project_id: str, commit: str) -> list[Entry]:
     """Each time that a release of the commit went live, newest first."""
     numbers = select(releases.c.number).where(releases.c.project_id == project_id, releases.c.commit == commit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -202,27 +203,69 @@ def test_a_function_that_becomes_public_is_marked() -> None:
     assert Row("~", "public", "hello", "false → true", "widened") in plan.rows
 
 
-def test_checks_and_requirements_and_origins() -> None:
+def test_checks_and_origins() -> None:
     plan = make_plan(
         side(
             checks=(CheckSpec("GET", "/a", 200), CheckSpec("GET", "/b"), CheckSpec("GET", "/c")),
-            requirements=("a==1", "b==1"),
             cors=("https://a.example",),
         ),
         side(
             checks=(CheckSpec("GET", "/a", 404), CheckSpec("GET", "/c", line=9), CheckSpec("GET", "/d")),
-            requirements=("a==2", "b==1"),
             cors=("*",),
         ),
     )
 
     assert rows(plan) == [
-        ("~", "image", "requirements", "+ a==2, - a==1", ""),
         ("~", "check", "GET /a", "status 200 → 404", ""),
         ("+", "check", "GET /d", "status 200", ""),
         ("-", "check", "GET /b", "", ""),
         ("~", "cors", "origins", "https://a.example → *", "widened"),
         ("=", "", "1 check", "unchanged", ""),
+    ]
+
+
+OLD = {"flask": "3.0", "h11": "0.14", "httpx": "0.27"}
+NEW = {"h11": "0.14", "h2": "4.1", "httpx": "0.28"}
+
+
+def locked(lock: str | None, packages: Mapping[str, str], number: int = 1) -> Side:
+    return replace(side(HELLO, numbers={"hello": number}), lock=lock, packages=packages)
+
+
+def test_first_requirements_are_listed() -> None:
+    plan = make_plan(locked(None, {}), locked("b", NEW, 2))
+
+    assert rows(plan) == [
+        ("~", "function", "hello", "v1→v2 requirements", ""),
+        ("+", "image", "requirements", "3 packages: h11 0.14, h2 4.1, httpx 0.28", ""),
+    ]
+
+
+def test_of_requirements_that_change_the_versions_are_shown() -> None:
+    plan = make_plan(locked("a", OLD), locked("b", NEW, 2))
+
+    assert ("~", "image", "requirements", "httpx 0.27→0.28, + h2 4.1, - flask 3.0", "") in rows(plan)
+    assert plan.summary() == ("hello v2", "~ image requirements")
+
+
+def test_requirements_of_the_same_versions_and_other_files_are_told_apart() -> None:
+    plan = make_plan(locked("a", OLD), locked("b", OLD, 2))
+
+    assert ("~", "image", "requirements", "the same versions, other files", "") in rows(plan)
+
+
+def test_a_long_list_of_packages_is_cut() -> None:
+    many = {f"p{number:02}": "1" for number in range(40)}
+    row = make_plan(locked(None, {}), locked("b", many, 2)).rows[1]
+
+    assert row.text.startswith("40 packages: p00 1, p01 1, ")
+    assert row.text.endswith(", p11 1, 28 more")
+
+
+def test_requirements_that_go_and_those_that_stay() -> None:
+    assert ("-", "image", "requirements", "3 packages", "") in rows(make_plan(locked("a", OLD), locked(None, {}, 2)))
+    assert rows(make_plan(locked("a", OLD), locked("a", OLD))) == [
+        ("=", "", "1 function, image", "unchanged, instances stay warm", "")
     ]
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from clowdy.schema import unavailable
 from clowdy.server.errors import Invalid
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases import activate
 from clowdy.server.releases.history import REF as HISTORY
 from clowdy.server.releases.history import read_chain
+from clowdy.server.releases.locks import REF as LOCKS
+from clowdy.server.releases.locks import find_lock
 from clowdy.server.releases.settle import SERVES
 from clowdy.server.store import functions, history, projects, pushes, releases
 from clowdy.server.store.releases import State
@@ -88,6 +91,36 @@ async def test_a_deploy_is_undone_before_its_tag_and_finished_after(
         assert made.faults == []
         third = await made.deploy("three", (repository.ref(MAIN) or "",))
         await whole(made, number=2 if refs_moved is None else 3, commit=third, entries=2 if refs_moved is None else 3)
+
+
+@pytest.mark.parametrize("refs_moved", [None, 1, 2, 3, 4, 5, 6])
+async def test_a_deploy_with_a_new_lock_is_undone_or_finished_with_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refs_moved: int | None
+) -> None:
+    rows = tuple(row for row in unavailable.NOT_BUILT if row.path != ("requirements",))
+    monkeypatch.setattr(unavailable, "NOT_BUILT", rows)
+    async with world(tmp_path / "data") as made:
+        await made.releases.projects.create("shop", "ana")
+        first = await made.commit(files("one", more="requirements: [numpy]\n"))
+        (verdict,) = await made.push({MAIN: first})
+        assert verdict.accepted, made.said
+        kept = (await made.repository()).ref(LOCKS)
+        second = await made.commit(files("two", more="requirements: [httpx]\n"), (first,))
+        with monkeypatch.context() as killing:
+            kill_after(killing, refs_moved)
+            (verdict,) = await made.push({MAIN: second})
+        assert not verdict.accepted
+    async with world(tmp_path / "data") as made:
+        repository = await made.repository()
+        done = refs_moved is not None
+        await whole(made, number=2 if done else 1, commit=second if done else first, entries=2 if done else 1)
+        record = made.table[(await made.project()).id].record
+        assert record.lock is not None
+        lock = find_lock(repository, record.lock, "3.11", "memory")
+        assert lock is not None
+        assert list(lock.versions) == (["h11", "httpx"] if done else ["numpy"])
+        assert (repository.ref(LOCKS) != kept) is done
+        assert made.faults == []
 
 
 @pytest.mark.parametrize("refs_moved", [None, 1, 2, 3, 4, 5])

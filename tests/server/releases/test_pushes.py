@@ -52,7 +52,7 @@ async def test_a_push_has_an_end(made: World) -> None:
 
 
 async def test_a_timeout_inside_is_not_taken_for_the_limit(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def slow(*_: object) -> None:
+    async def slow(*_: object, **__: object) -> None:
         raise TimeoutError("a socket")
 
     await made.deploy("one")

@@ -18,10 +18,12 @@ from clowdy.server.git.repos import Repositories, Repository
 from clowdy.server.git.settings import GitSettings, find_binaries
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.desk import Releases
+from clowdy.server.releases.requirements import Requirements
 from clowdy.server.releases.serving import Serving
 from clowdy.server.store.engine import Store
 from clowdy.server.store.projects import Project
 from tests.runtimes.memory_driver import MemoryDriver
+from tests.runtimes.memory_packages import MemoryPackages
 from tests.server.clocks import Clock
 
 MEBIBYTE = 1024 * 1024
@@ -44,6 +46,7 @@ class World:
     context: Context
     releases: Releases
     driver: MemoryDriver
+    packages: MemoryPackages
     clock: Clock
     table: dict[str, Serving]
     secrets: dict[str, str]
@@ -98,12 +101,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, start: bool = True, driver: MemoryDriver | None = None) -> AsyncIterator[World]:
+async def world(
+    folder: Path, *, start: bool = True, driver: MemoryDriver | None = None, packages: MemoryPackages | None = None
+) -> AsyncIterator[World]:
     """A server over the data directory `folder`; to open it again is to start it again."""
     folder.mkdir(exist_ok=True)
     git, setpriv = find_binaries()
     clock, table, secrets, faults = Clock(), dict[str, Serving](), dict[str, str](), list[str]()
     driver = driver or MemoryDriver()
+    packages = packages or MemoryPackages()
     store = await Store.open(folder / "clowdy.db")
     repositories = Repositories(folder / "repos", GitSettings(git, setpriv, folder / "hooks"))
     pool = Pool(driver, budget_bytes=4096 * MEBIBYTE, standbys=0)
@@ -127,6 +133,7 @@ async def world(folder: Path, *, start: bool = True, driver: MemoryDriver | None
             store=store,
             repositories=repositories,
             pool=pool,
+            requirements=Requirements(packages, clock),
             syntax=syntax,
             publish=publish,
             withdraw=lambda project_id: table.pop(project_id, None) and None,
@@ -143,7 +150,7 @@ async def world(folder: Path, *, start: bool = True, driver: MemoryDriver | None
         if start:
             await releases.start()
         try:
-            yield World(context, releases, driver, clock, table, secrets, faults)
+            yield World(context, releases, driver, packages, clock, table, secrets, faults)
         finally:
             await releases.stop()
             await pool.close()
