@@ -45,7 +45,6 @@ def _one_of(*values: Any) -> Callable[[Any], bool]:
 
 NOT_BUILT = (
     Unavailable(("database",), _always, "`database`"),
-    Unavailable(("requirements",), bool, "`requirements`, unless it is an empty list"),
     Unavailable(("functions", ANY, "schedule"), bool, "`schedule`, unless it is an empty list"),
     Unavailable(("functions", ANY, "network"), _one_of("database"), "`network: database`", whole=False),
     Unavailable(("routes", ANY, "auth"), _one_of("key", "jwt"), "`auth: key` and `jwt`", whole=False),

@@ -125,7 +125,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         journal = await Journal.open(config.data_dir, redact=secrets.redact, mask_of=secrets.mask_of, apart=True)
         stack.push_async_callback(journal.close)
         driver = runtime.make_driver(config)
-        packages = runtime.make_packages(config)
+        packages = await stack.enter_async_context(runtime.open_packages(config))
         pool = Pool(
             driver,
             budget_bytes=config.memory_budget_bytes,

@@ -10,13 +10,16 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from clowdy.hooks.syntax import SyntaxChild
 from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.layers.api import Packages
+from clowdy.runtimes.layers.builder import Apart, LayerBuilder
+from clowdy.runtimes.layers.index import read_index
 from clowdy.runtimes.layers.nothing import NoPackages
+from clowdy.runtimes.layers.pip_settings import pip_files, read_pip_settings
 from clowdy.runtimes.process import ProcessDriver
 from clowdy.runtimes.runner import find_python
 from clowdy.runtimes.sandbox.driver import SandboxDriver
@@ -62,9 +65,21 @@ def make_driver(config: Config, folder: Path | None = None) -> Driver:
     return SandboxDriver(folder, _run_dir(folder), policy=policy)
 
 
-def make_packages(config: Config) -> Packages:
-    """What resolves and installs requirements for that driver."""
-    return NoPackages()
+@contextlib.asynccontextmanager
+async def open_packages(config: Config) -> AsyncIterator[Packages]:
+    """What resolves and installs requirements for that driver, from where pip and uv of this machine take them."""
+    index = read_index(os.environ, read_pip_settings(os.environ, pip_files(os.environ)))
+    apart = Apart.PARTLY if config.runtime == "process" else Apart.WHOLLY
+    builder = LayerBuilder(config.layers, _run_dir(config.data_dir), index, apart=apart)
+    try:
+        await builder.open()
+    except DriverUnavailable as unavailable:
+        yield NoPackages(str(unavailable))
+        return
+    try:
+        yield builder
+    finally:
+        await builder.close()
 
 
 def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:

@@ -1,4 +1,4 @@
-"""Where nothing can be installed."""
+"""Where nothing can be installed, and why."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from clowdy.schema.locks import Lock, Wanted
 
 
 class NoPackages:
-    """Implements `Packages`: there are none, and none can be had."""
+    """Implements `Packages`: there are none, and whoever asks for some is told `reason`."""
 
     python = platform = index = ""
 
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
     async def resolve(self, wanted: Wanted, *, before: Lock | None = None, say: Say) -> Lock:
-        raise DriverUnavailable("requirements are not available in this version")
+        raise DriverUnavailable(self._reason)
 
     async def build(self, lock: Lock, say: Say) -> None:
-        raise DriverUnavailable("requirements are not available in this version")
+        raise DriverUnavailable(self._reason)
 
     def has(self, digest: str) -> bool:
         return False

@@ -16,7 +16,6 @@ TAGS = "refs/tags/"
 RELEASE_TAGS = "refs/tags/deploy/"
 
 KNOWN_OPTIONS = ("plan", "redeploy", "upgrade", "format=json")
-NOT_BUILT_OPTIONS = ("upgrade",)
 
 _RESERVED = {
     RELEASE_TAGS: "deploy/* tags are made by the server",
@@ -136,9 +135,6 @@ def parse_options(options: Sequence[str]) -> Options | str:
     unknown = [option for option in options if option not in KNOWN_OPTIONS]
     if unknown:
         return f"unknown push option {unknown[0]!r}: known are {', '.join(KNOWN_OPTIONS)}"
-    unbuilt = [option for option in options if option in NOT_BUILT_OPTIONS]
-    if unbuilt:
-        return f"push option {unbuilt[0]!r} is not available in this version"
     return Options(
         plan="plan" in options,
         redeploy="redeploy" in options,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clowdy.hooks.check import Judgement, Settings, judge
 from clowdy.runtimes.api import Application, Code, DriverUnavailable
 from clowdy.runtimes.layers.api import BuildFailed, Say
 from clowdy.schema.manifest import FunctionSpec, Manifest
 from clowdy.schema.release import FunctionVersion, version_digest
+from clowdy.schema.text import printable
 from clowdy.server.errors import Refused, Unavailable
 from clowdy.server.git.repos import Repository
 from clowdy.server.git.trees import GitTree
@@ -21,6 +22,9 @@ from clowdy.server.releases.requirements import Locked
 from clowdy.server.releases.serving import build_application
 from clowdy.server.store import functions, versions
 from clowdy.server.store.projects import Project
+
+REASON_LENGTH = 4000
+"""How much a resolver may say, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ async def building(judgement: Judgement) -> AsyncIterator[None]:
     try:
         yield
     except BuildFailed as failed:
-        problem = judgement.parsed.marks.problem(("requirements",), "requirements", failed.text)
+        problem = judgement.parsed.marks.problem(("requirements",), "requirements", "")
+        # Whole: a resolver comes to its conclusion in the end.
+        problem = replace(problem, message=printable(failed.text, REASON_LENGTH))
         raise Refused("the requirements cannot be installed", [problem]) from None
     except DriverUnavailable as unavailable:
         raise Unavailable(f"requirements cannot be installed here: {unavailable}") from None

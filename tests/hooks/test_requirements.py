@@ -8,18 +8,11 @@ from pathlib import Path
 import pytest
 
 from clowdy.hooks.check import Judgement, Settings
-from clowdy.schema import unavailable
 from clowdy.schema.locks import Wanted
 from tests.hooks.conftest import LINK, JudgeFiles
 
 LOCKS = Path(__file__).parents[1] / "schema" / "locks"
 HELLO = {"functions/hello.py": "def handler(event): ..."}
-
-
-@pytest.fixture(autouse=True)
-def built(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = tuple(row for row in unavailable.NOT_BUILT if row.path != ("requirements",))
-    monkeypatch.setattr(unavailable, "NOT_BUILT", rows)
 
 
 def tree(requirements: str, **files: str | bytes) -> dict[str, str | bytes]:

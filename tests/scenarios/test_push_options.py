@@ -44,7 +44,7 @@ def twice(client: Client) -> Client:
         ([":live"], [], True, False),
         ([":main"], [], True, False),
         (["main:live"], ["paln"], True, False),
-        (["main:live"], ["upgrade"], True, False),
+        (["main:live"], ["upgrade"], False, True),
         (["--atomic", "HEAD:refs/notes/x", "HEAD:refs/tags/x"], [], True, False),
     ],
 )

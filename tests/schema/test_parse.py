@@ -341,9 +341,6 @@ NOT_AVAILABLE = [
     ),
     (in_function("network: [db.example]"), 2, 11),
     (MINIMAL + "database: postgres\n", 2, 1),
-    (MINIMAL + "requirements: requirements.txt\n", 2, 1),
-    (MINIMAL + "requirements: services/api/pyproject.toml\n", 2, 1),
-    (MINIMAL + "requirements: ['httpx[http2]>=0.28; python_version > \"3\"']\n", 2, 1),
     (in_function("schedule: '*/5 * * * *'"), 2, 11),
     (in_function("schedule: ['0 6 * * 1-5', '0 9 * * SAT,SUN']"), 2, 11),
     (MINIMAL + "routes:\n  GET /: {function: hello, auth: key}\n", 3, 34),
@@ -368,9 +365,9 @@ def test_what_is_not_built_is_refused_in_these_words_and_never_ignored(text: str
         (MINIMAL + "database: mysql\n", {"not-available", "bad-value"}),
         (MINIMAL + "cors: false\n", {"bad-value"}),
         (MINIMAL + "cors: {origins: ['*']}\n", {"bad-value"}),
-        (MINIMAL + "requirements: poetry.lock\n", {"not-available", "bad-value"}),
-        (MINIMAL + "requirements: ../requirements.txt\n", {"not-available", "requirements"}),
-        (MINIMAL + "requirements: ['-r other.txt']\n", {"not-available", "requirements"}),
+        (MINIMAL + "requirements: poetry.lock\n", {"bad-value"}),
+        (MINIMAL + "requirements: ../requirements.txt\n", {"requirements"}),
+        (MINIMAL + "requirements: ['-r other.txt']\n", {"requirements"}),
     ],
 )
 def test_what_is_not_built_is_judged_all_the_same(text: str, codes: set[str]) -> None:

@@ -66,7 +66,7 @@ def test_options_are_a_fixed_list() -> None:
     unknown = parse_options(["paln"])
     assert isinstance(unknown, str)
     assert "plan, redeploy, upgrade, format=json" in unknown
-    assert parse_options(["upgrade"]) == "push option 'upgrade' is not available in this version"
+    assert parse_options(["upgrade", "redeploy"]) == Options(upgrade=True, redeploy=True)
 
 
 def test_refs_are_shown_as_people_write_them() -> None:

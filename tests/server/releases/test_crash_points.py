@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.schema import unavailable
 from clowdy.server.errors import Invalid
 from clowdy.server.git.refs import RefUpdate, transaction
 from clowdy.server.git.repos import Repository
@@ -97,8 +96,6 @@ async def test_a_deploy_is_undone_before_its_tag_and_finished_after(
 async def test_a_deploy_with_a_new_lock_is_undone_or_finished_with_its_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refs_moved: int | None
 ) -> None:
-    rows = tuple(row for row in unavailable.NOT_BUILT if row.path != ("requirements",))
-    monkeypatch.setattr(unavailable, "NOT_BUILT", rows)
     async with world(tmp_path / "data") as made:
         await made.releases.projects.create("shop", "ana")
         first = await made.commit(files("one", more="requirements: [numpy]\n"))

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from clowdy.runtimes.layers.api import BuildFailed
-from clowdy.schema import unavailable
 from clowdy.schema.locks import Lock
 from clowdy.server.errors import Invalid
 from clowdy.server.git.hook_messages import Verdict
-from clowdy.server.releases import commands
 from clowdy.server.releases.layers import sweep
 from clowdy.server.releases.locks import REF, find_any_lock
 from tests.runtimes.memory_driver import MemoryDriver
@@ -23,13 +21,6 @@ from .world import World, files, world
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"
 HTTPX = "requirements: [httpx]\n"
 DAY = 86_400
-
-
-@pytest.fixture(autouse=True)
-def built(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = tuple(row for row in unavailable.NOT_BUILT if row.path != ("requirements",))
-    monkeypatch.setattr(unavailable, "NOT_BUILT", rows)
-    monkeypatch.setattr(commands, "NOT_BUILT_OPTIONS", ())
 
 
 async def push(
