@@ -1,4 +1,4 @@
-"""Compiles every module below a folder: `python -I -S -c SOURCE FOLDER`. Standard library only.
+"""Compiles every module below a folder: `python -I -S -c SOURCE FOLDER CHILDREN`. Standard library only.
 
 It forks by itself: the executor that `compileall` would use takes a third more processor time. What cannot be
 compiled, as syntax of another Python, is left to its import.
@@ -21,11 +21,10 @@ def _compile(files: Sequence[str]) -> None:
             continue
 
 
-def main(folder: str) -> None:
+def main(folder: str, count: int) -> None:
     files = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if name.endswith(".py")]  # noqa: PTH118
     # The largest ones first, in turn, so that all children end at about the same time.
     files.sort(key=os.path.getsize, reverse=True)
-    count = len(os.sched_getaffinity(0))
     children = []
     for first in range(count):
         child = os.fork()
@@ -40,4 +39,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

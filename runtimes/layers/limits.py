@@ -20,7 +20,7 @@ class BuildLimits:
     retries: int = 2
     memory_bytes: int = 2 * GIBIBYTE
     cpu: float = 2.0
-    processes: int = 128
+    processes: int = 1024
     open_files: int = 4096
     layer_bytes: int = GIBIBYTE
     layer_files: int = 100_000

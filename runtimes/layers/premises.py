@@ -27,7 +27,7 @@ from clowdy.runtimes.layers.tree import delete, too_large, too_many_files
 from clowdy.runtimes.layers.watch import Stop
 from clowdy.runtimes.layers.words import Words
 from clowdy.runtimes.layers.workshop import Isolation, Workshop, Wrap
-from clowdy.runtimes.runner import Python
+from clowdy.runtimes.runner import Python, readable_by_all
 from clowdy.runtimes.sandbox.cgroups import Groups, find_groups
 from clowdy.runtimes.sandbox.command import find_system
 from clowdy.runtimes.sandbox.identities import Identities, choose_build_identities
@@ -109,6 +109,7 @@ class Premises:
             self._check_certificates()
             try:
                 await self._set_up()
+                self._check_folders()
                 wrap, resolvers = await self._network()
                 async with self._scratch(wrap) as workshop:
                     await away(partial(workshop.prepare, wanted=wanted, lock=lock, resolvers=resolvers))
@@ -149,6 +150,14 @@ class Premises:
                 raise DriverUnavailable(
                     f"{file}, with which the package index is to be reached, cannot be read. "
                     "Cure: set SSL_CERT_FILE, or `cert` of pip, to one that is there"
+                )
+
+    def _check_folders(self) -> None:
+        for folder in self._index.folders:
+            if self._identities is not None and not readable_by_all(folder):
+                raise DriverUnavailable(
+                    f"{folder}, where packages are to be found, cannot be read by the users of builds. "
+                    "Cure: chmod o+rx for it and the folders above, or another place"
                 )
 
     async def _set_up(self) -> None:

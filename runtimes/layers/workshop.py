@@ -114,8 +114,9 @@ class Workshop:
     def compile(self) -> Job:
         """Compiles what was installed; it sees nothing else, and has neither network nor credentials."""
         folder = str(self.site) if self.isolation is None else PACKAGES
+        python = (self.python.executable, "-I", "-S", "-W", "ignore")
         return self._job(
-            [self.python.executable, "-I", "-S", "-W", "ignore", "-c", _COMPILE, folder],
+            [*python, "-c", _COMPILE, folder, str(max(1, round(self.limits.cpu)))],
             {"PATH": os.defpath, "LANG": "C.UTF-8"},
             binds=(Bind(str(self.shown / "site"), PACKAGES, writable=True),),
             share_network=False,

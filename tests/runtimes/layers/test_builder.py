@@ -401,6 +401,13 @@ async def test_a_certificate_that_is_not_there_is_named(make: Make, place: Path)
         await (await make(index)).resolve(Wanted(("one",)), say=ignore)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has users for builds")
+async def test_a_folder_of_packages_that_builds_cannot_read_is_named(make: Make, place: Path) -> None:
+    (place / "wheels").chmod(0o700)
+    with pytest.raises(DriverUnavailable, match=r"/wheels, where packages are to be found, .* Cure: chmod o\+rx"):
+        await (await make()).resolve(Wanted(("one",)), say=ignore)
+
+
 async def test_what_a_killed_server_left_is_gone_after_the_next_start(make: Make, place: Path) -> None:
     left = place / "layers" / ".builds" / "abc" / "site"
     left.mkdir(parents=True)
