@@ -24,13 +24,23 @@ _HARMLESS = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/d
 _TMP = "/tmp"  # noqa: S108  (the sandbox's own)
 _CLEAR_SECONDS = 5.0
 _MOST_DESCRIPTORS = 16
+# What the runner itself imports once it knows the shape.
+_RUNNER_PARTS = {
+    "ASGI application": "asgi",
+    "WSGI application": "wsgi",
+    "async handler": "looped",
+    "async generator": "looped",
+    "generator": "flow",
+}
 
 
-def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: bytes) -> dict[str, Any]:
-    """Returns in each child, with what it is to say of itself; the parent's own part ends with the server.
+def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: bytes) -> None:
+    """Returns in each child; the parent's own part ends with the server.
 
-    `said` and `log` are what an instance would say after its import.
+    `said` and `log` tell of the import, as an instance would.
     """
+    if said["shape"] in _RUNNER_PARTS:
+        __import__(f"{__package__}.{_RUNNER_PARTS[said['shape']]}")
     logs.stop()
     reason = why_not(channel, logs)
     if reason:
@@ -42,8 +52,7 @@ def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: byt
     gc.collect()
     gc.freeze()
     channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
-    began = _Parent(channel, logs).run()
-    return {"shape": said["shape"], "import_ms": (time.perf_counter() - began) * 1000}
+    _Parent(channel, logs).run()
 
 
 def why_not(channel: Channel, logs: Logs) -> str:
@@ -144,8 +153,8 @@ class _Parent:
         self._poll.register(channel.descriptor, select.POLLIN)
         self._children: dict[int, tuple[int, int, dict[str, Any]]] = {}
 
-    def run(self) -> float:
-        """Serves until the process ends; returns in a child, with the time at which it was asked for."""
+    def run(self) -> None:
+        """Serves until the process ends; returns in a child."""
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor in self._children:
@@ -153,9 +162,8 @@ class _Parent:
                     continue
                 self._receive()
                 for kind, head in self._frames():
-                    began = time.perf_counter()
                     if kind == frames.FORK and self._fork(decode(head.decode())):
-                        return began
+                        return
                     if kind == frames.CLEAR:
                         self._clear(decode(head.decode())["tmp"])
 

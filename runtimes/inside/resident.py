@@ -90,22 +90,33 @@ def _preload_when_idle() -> None:
             pass
 
 
-def _load(logs: Logs, start: dict[str, Any], handler: list[str]) -> tuple[Function | None, bytes, dict[str, Any]]:
-    """One handler, what its import printed, and what to say of it."""
+def _load(
+    logs: Logs, start: dict[str, Any], handler: list[str], fork: Callable[[dict[str, Any], bytes], None] | None = None
+) -> tuple[Function | None, bytes, dict[str, Any]]:
+    """One handler, what its import printed, and what to say of it.
+
+    With `fork`, which is told of the import and returns in children alone, it is of what follows in a child.
+    """
     log = logs.begin(0)
     began = time.perf_counter()
     function = None
     try:
         function = load(start["app"], start["sources"][0], handler[0], handler[1], start["type"])
+        said = {"shape": function.shape, "import_ms": (time.perf_counter() - began) * 1000}
+        if fork is not None:
+            fork(said, logs.end(log))
+            said["import_ms"] = 0.0
+            log = logs.begin(0)
         if function.shape == "ASGI application":
             from .asgi import Application
 
             function.application = Application(function.call)
             function.application.start()
-        said = {"shape": function.shape, "import_ms": (time.perf_counter() - began) * 1000}
     except LoadError as error:
+        function = None
         said = {"reason": error.reason, "text": error.text[: frames.TEXT_LIMIT], "module": error.module}
     except BaseException as error:  # noqa: BLE001  (a class of the module may raise while its object is looked at)
+        function = None
         said = {"reason": "exception", "text": f"Failed to load function: {trace(error)}", "module": None}
     end_if_forked(logs)
     return function, logs.end(log), said
@@ -137,16 +148,19 @@ def _probe(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
 def _serve(channel: Channel, logs: Logs, start: dict[str, Any]) -> None:
     prepare(start)
     explainer = _explainer(logs, start)
-    function, log, said = _load(logs, start, start["handler"])
+    fork = None
+    if start["parent"]:
+        from .parent import fork_when_asked
+
+        def fork(said: dict[str, Any], log: bytes) -> None:
+            fork_when_asked(channel, logs, said, log)
+
+    function, log, said = _load(logs, start, start["handler"], fork)
     explainer.again()
     if function is None:
         channel.send(log + frames.pack(frames.START_FAILED, 0, to_bytes(said)))
         channel.read()
         return
-    if start["parent"]:
-        from .parent import fork_when_asked
-
-        said, log = fork_when_asked(channel, logs, said, log), b""
     names = start["context"]
     if function.application is not None:
         channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))

@@ -12,6 +12,7 @@ import pytest
 from clowdy.runtimes.api import (
     Application,
     FailureCode,
+    Handler,
     Instance,
     Limits,
     Parent,
@@ -22,7 +23,7 @@ from clowdy.runtimes.api import (
 )
 from clowdy.runtimes.pool import Pool
 from clowdy.schema.units import MEBIBYTE
-from tests.contracts.world import World, application, ask, begin, direct, processes_with
+from tests.contracts.world import FILE, World, application, ask, begin, call, direct, processes_with, told
 
 COUNTS = """
     import time
@@ -84,7 +85,7 @@ async def test_an_instance_from_a_parent_is_ready_without_the_import(family: Fam
     parent = await family.prepare(application(COUNTS))
     instance, ready = await parent.fork(10)
     assert ready.shape is Shape.HANDLER
-    assert ready.import_ms < 100
+    assert ready.import_ms == 0
     assert [(await ask(instance)).json for _ in range(2)] == [1, 2]
 
 
@@ -105,6 +106,43 @@ async def test_async_handlers_are_forked_too(family: Family) -> None:
             return "waited"
         """
     assert (await ask(await first(family, source))).json == "waited"
+
+
+APPLICATION = """
+    import os
+    from contextvars import ContextVar
+    imported = os.getpid()
+    started = []
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            started.append(os.getpid())
+            if os.environ.get("BROKEN"):
+                raise ValueError("no database")
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        body = repr([started == [os.getpid()], imported == os.getpid()]).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+    """
+APP = Handler(FILE, "app")
+
+
+async def test_the_lifespan_of_an_application_is_each_instances_own(family: Family) -> None:
+    parent = await family.prepare(application(APPLICATION, handler=APP))
+    for _ in range(2):
+        instance, ready = await parent.fork(10)
+        assert ready.shape is Shape.ASGI
+        outcome = await call(instance, told())
+        assert outcome.body == b"[True, False]"
+
+
+async def test_an_application_that_does_not_start_says_so_in_the_instance(family: Family) -> None:
+    parent = await family.prepare(application(APPLICATION, handler=APP, env={"BROKEN": "1"}))
+    with pytest.raises(StartFailed, match="no database"):
+        await parent.fork(10)
+    assert parent.alive
+    assert not parent.children
 
 
 async def test_what_a_forked_instance_prints_is_in_the_log_of_its_call(family: Family) -> None:
