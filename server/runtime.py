@@ -17,9 +17,8 @@ from clowdy.hooks.syntax import SyntaxChild
 from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.layers.api import Packages
 from clowdy.runtimes.layers.builder import Apart, LayerBuilder
-from clowdy.runtimes.layers.index import read_index
 from clowdy.runtimes.layers.nothing import NoPackages
-from clowdy.runtimes.layers.pip_settings import pip_files, read_pip_settings
+from clowdy.runtimes.layers.pip_settings import find_index
 from clowdy.runtimes.process import ProcessDriver
 from clowdy.runtimes.runner import find_python
 from clowdy.runtimes.sandbox.driver import SandboxDriver
@@ -68,9 +67,9 @@ def make_driver(config: Config, folder: Path | None = None) -> Driver:
 @contextlib.asynccontextmanager
 async def open_packages(config: Config) -> AsyncIterator[Packages]:
     """What resolves and installs requirements for that driver, from where pip and uv of this machine take them."""
-    index = read_index(os.environ, read_pip_settings(os.environ, pip_files(os.environ)))
+    index = find_index(os.environ)
     apart = Apart.PARTLY if config.runtime == "process" else Apart.WHOLLY
-    builder = LayerBuilder(config.layers, _run_dir(config.data_dir), index, apart=apart)
+    builder = LayerBuilder(config.layers, _run_dir(config.data_dir), index, apart=apart, limits=config.build)
     try:
         await builder.open()
     except DriverUnavailable as unavailable:

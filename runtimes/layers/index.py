@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -62,7 +62,7 @@ class Index:
         proxies = (url for name, url in self.proxies.items() if name != "NO_PROXY")
         found = []
         for url in (*self.urls, *proxies):
-            parts = urlsplit(url if "://" in url else f"http://{url}")
+            parts = _split(url if "://" in url else f"http://{url}")
             if parts.scheme != "file" and parts.hostname and _folder(url) is None:
                 found.append((parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)))
         return tuple(dict.fromkeys(found))
@@ -88,7 +88,7 @@ class Index:
     def _secrets(self) -> list[str]:
         found = {value for name, value in self.credentials.items() if name.endswith("_PASSWORD")}
         for url in (*self.urls, *self.proxies.values()):
-            parts = urlsplit(url)
+            parts = _split(url)
             found |= {part for part in (parts.password, parts.username if parts.password is None else None) if part}
         found |= {unquote(each) for each in found}
         # Shorter ones would tear words apart, and stand nowhere but in a URL.
@@ -143,12 +143,22 @@ def read_index(environ: Mapping[str, str], pip: Mapping[str, str]) -> Index:
     )
 
 
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; none of one that is none, which uv refuses in its own words."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        return parts
+    except ValueError:
+        return urlsplit("")
+
+
 def _truth(text: str) -> bool:
     return text.strip().lower() not in _FALSE
 
 
 def _folder(url: str) -> Path | None:
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
     return Path(url) if url.startswith("/") else None
@@ -161,5 +171,5 @@ def _is_there(url: str) -> bool:
 
 
 def _bare(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

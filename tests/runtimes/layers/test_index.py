@@ -125,3 +125,12 @@ def test_a_new_password_is_no_new_index() -> None:
     assert one.digest != Index(default="https://two.example/simple").digest
     assert one.digest != Index(extra=("https://one.example/simple",)).digest
     assert Index().digest != Index(no_index=True).digest
+
+
+@pytest.mark.parametrize("url", ["http://[bad/simple", "http://one.example:port/simple", "http://one.example:99999/"])
+def test_what_is_no_url_is_left_to_uv(url: str) -> None:
+    index = read_index({"UV_DEFAULT_INDEX": url, "HTTPS_PROXY": url}, {"find-links": url})
+    assert index.hosts == ()
+    assert index.needs_network
+    assert index.hide(url) == url
+    assert len(index.digest) == 64
