@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from clowdy.runtimes.layers.builder import Apart, LayerBuilder
 from clowdy.runtimes.layers.index import Index
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.tree import delete
 
 Make = Callable[..., Awaitable[LayerBuilder]]
 
@@ -21,7 +21,8 @@ def place() -> Iterator[Path]:
     folder.chmod(0o755)
     (folder / "wheels").mkdir(mode=0o755)
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    # Layers are read-only, which keeps an ordinary user's own deletion out.
+    delete(folder)
 
 
 @pytest.fixture
