@@ -209,12 +209,12 @@ class CallSink(Protocol):
 class Call:
     """One call of an instance.
 
-    `head` is JSON as `frames` says, `body` the raw request body or the event's JSON. `timeout_seconds`
-    begins when the instance is handed the call.
+    `head` is JSON as `frames` says, `body` the raw request body or the event's JSON; a list is a body in parts, which
+    are taken out of it as they are sent. `timeout_seconds` begins when the instance is handed the call.
     """
 
     head: bytes
-    body: bytes
+    body: bytes | list[bytes]
     timeout_seconds: float
     sink: CallSink
 

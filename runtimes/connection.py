@@ -26,6 +26,15 @@ _LOG = frames.LOG
 _LOG_TOTAL = frames.LOG_LIMIT + len(frames.LOG_MARK)
 
 
+def _write_parts(transport: asyncio.Transport, number: int, head: bytes, parts: list[bytes]) -> None:
+    """Writes a call with a large body, none of which is there a second time."""
+    size = sum(map(len, parts))
+    transport.write(frames.HEADER.pack(frames.MAGIC, frames.CALL, 0, number, len(head), size) + head)
+    parts.reverse()
+    while parts:
+        transport.write(parts.pop())
+
+
 def _timed_out(pending: _Pending) -> str:
     return f"Function timed out after {pending.seconds:g} seconds"
 
@@ -132,7 +141,10 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
             self._timer = self._loop.call_at(deadline, self._check_deadlines)
-        transport.write(pack(frames.CALL, number, call.head, call.body))
+        if isinstance(call.body, bytes):
+            transport.write(pack(frames.CALL, number, call.head, call.body))
+        else:
+            _write_parts(transport, number, call.head, call.body)
         return number
 
     def _fail_late(self, number: int) -> None:

@@ -135,7 +135,9 @@ class _Conversation:
     def __init__(self, turn: Turn, method: str) -> None:
         self._turn = turn
         self._method = method
-        self._body: bytes | None = turn.body
+        # The last first: each part is dropped once the application has it.
+        self._body = [turn.body] if isinstance(turn.body, bytes) else turn.body[::-1]
+        turn.body = b""
         self._head: tuple[int, list[list[str]]] | None = None
         self._last: bytes | None = None
         self._wordless = False
@@ -143,10 +145,8 @@ class _Conversation:
         turn.on_left = self._over.set
 
     async def receive(self) -> dict[str, Any]:
-        body, self._body = self._body, None
-        if body is not None:
-            self._turn.body = b""
-            return {"type": "http.request", "body": body, "more_body": False}
+        if self._body:
+            return {"type": "http.request", "body": self._body.pop(), "more_body": bool(self._body)}
         await self._over.wait()
         return {"type": "http.disconnect"}
 

@@ -8,10 +8,29 @@ from _thread import RLock
 
 from . import frames
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Body = bytes | list[bytes]
+
 # Above 128 KB malloc would map and unmap memory for every frame.
 _CHUNK = 32 * 1024
+# A larger body stays in the parts in which it came: joined it would be there twice.
+_LARGE = 1024 * 1024
 # Bound here, since the function's `os._exit` is one that prints what is left first.
 _exit = os._exit
+
+
+def joined(body: Body) -> bytes | bytearray:
+    """A body as one; its parts are taken out of their list on the way."""
+    if isinstance(body, bytes):
+        return body
+    whole = bytearray()
+    body.reverse()
+    while body:
+        whole += body.pop()
+    return whole
 
 
 class Channel:
@@ -25,7 +44,7 @@ class Channel:
         self._arrived = select.poll()
         self._arrived.register(descriptor, select.POLLIN)
 
-    def read(self) -> tuple[int, int, bytes, bytes]:
+    def read(self) -> tuple[int, int, bytes, Body]:
         """The next frame: kind, call id, head, body. Ends the process when the server is gone."""
         data = self._buffer or self._next()
         while len(data) < frames.HEADER_BYTES:
@@ -36,16 +55,25 @@ class Channel:
             _exit(70)
         middle = frames.HEADER_BYTES + head_length
         end = middle + body_length
+        if len(data) < end and body_length > _LARGE:
+            while len(data) < middle:
+                data += self._more(_CHUNK)
+            head = data[frames.HEADER_BYTES : middle]
+            self._buffer = b""
+            return kind, call, head, [data[middle:], *self._parts(end - len(data))]
         if len(data) < end:
             parts = [data]
-            missing = end - len(data)
-            while missing > 0:
-                part = self._more(min(max(missing, 65536), 1 << 20))
-                parts.append(part)
-                missing -= len(part)
+            parts += self._parts(end - len(data))
             data = b"".join(parts)
         self._buffer = data[end:] if len(data) > end else b""
         return kind, call, data[frames.HEADER_BYTES : middle], data[middle:end]
+
+    def _parts(self, missing: int) -> Iterator[bytes]:
+        """So many bytes, as they come."""
+        while missing > 0:
+            part = self._more(min(missing, 1 << 20))
+            missing -= len(part)
+            yield part
 
     @property
     def waiting(self) -> bool:

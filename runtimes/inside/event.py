@@ -37,7 +37,7 @@ def context_of(head: dict[str, Any], names: dict[str, Any]) -> Context:
     return context
 
 
-def event_of(head: dict[str, Any], body: bytes) -> Any:
+def event_of(head: dict[str, Any], body: bytes | bytearray) -> Any:
     """The event: the request for a gateway call, else the caller's JSON; raises ValueError where that is none."""
     if head["trigger"] != "gateway":
         return decode(body.decode())
@@ -73,7 +73,7 @@ def _add_query(event: dict[str, Any], query: str) -> None:
         event["multiQuery"] = every
 
 
-def _add_body(event: dict[str, Any], body: bytes) -> None:
+def _add_body(event: dict[str, Any], body: bytes | bytearray) -> None:
     try:
         text = body.decode()
     except UnicodeDecodeError:

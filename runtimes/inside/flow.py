@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import frames
+from .channel import joined
 from .pieces import Pieces
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ class Flow:
         self.room -= len(piece)
         self._channel.send(frames.pack(frames.PIECE, self.call, b"", piece))
 
-    def credit(self, body: bytes) -> None:
+    def credit(self, body: bytes | bytearray) -> None:
         """The caller took something."""
         self.room += int.from_bytes(body, "big")
 
@@ -67,7 +68,7 @@ class BlockingFlow(Flow):
         if call != self.call:
             return
         if kind == frames.CREDIT:
-            self.credit(body)
+            self.credit(joined(body))
         elif kind == frames.CANCEL:
             self.cancel()
 

@@ -6,6 +6,7 @@ import asyncio
 from contextvars import ContextVar
 
 from . import frames
+from .channel import joined
 from .codec import decode
 from .flow import Flow, Gone, split
 from .pieces import Pieces
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from typing import Any
 
-    from .channel import Channel
+    from .channel import Body, Channel
     from .loading import Function
     from .logs import CallLog, Logs
 
@@ -73,7 +74,7 @@ class LoopFlow(Flow):
                 raise Gone("the client has left")
             self.put(piece)
 
-    def credit(self, body: bytes) -> None:
+    def credit(self, body: bytes | bytearray) -> None:
         super().credit(body)
         self._wake()
 
@@ -92,7 +93,7 @@ class Turn:
 
     __slots__ = ("_desk", "body", "flow", "head", "log", "number", "on_left", "over", "task")
 
-    def __init__(self, desk: Desk, number: int, head: bytes, body: bytes) -> None:
+    def __init__(self, desk: Desk, number: int, head: bytes, body: Body) -> None:
         self._desk = desk
         self.number = number
         self.head = head
@@ -163,7 +164,7 @@ class Desk:
                 turn.task.add_done_callback(self._tasks.discard)
             elif (running := self.running.get(number)) is not None:
                 if kind == frames.CREDIT:
-                    running.flow.credit(body)
+                    running.flow.credit(joined(body))
                 elif kind == frames.CANCEL:
                     running.cancel(body == frames.LATE)
             if not self.channel.waiting:

@@ -13,7 +13,7 @@ import time
 
 from . import frames
 from .answer import BadResponse, encode
-from .channel import Channel
+from .channel import Channel, joined
 from .codec import decode, to_bytes
 from .event import context_of, event_of
 from .loading import Function, LoadError, load, prepare, trace
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .channel import Body
     from .logs import CallLog
 
-    Respond = Callable[[int, dict[str, Any], bytes], bytes]
+    Respond = Callable[[int, dict[str, Any], Body], bytes]
 
 _exit_now = os._exit
 _CHANNEL, _PIPE = 1000, 1001
@@ -185,12 +186,12 @@ def _responder(channel: Channel, function: Function, names: dict[str, Any]) -> R
     if function.shape == "WSGI application":
         from . import wsgi
 
-        def respond(call: int, said: dict[str, Any], body: bytes) -> bytes:
+        def respond(call: int, said: dict[str, Any], body: Body) -> bytes:
             return wsgi.respond(channel, call, function.call, said, body, context_of(said, names))
 
     else:
 
-        def respond(call: int, said: dict[str, Any], body: bytes) -> bytes:
+        def respond(call: int, said: dict[str, Any], body: Body) -> bytes:
             event, context = arguments(said, body, names)
             value = function.call(event, context) if function.arguments == 2 else function.call(event)
             # The commonest is asked for first.
@@ -199,7 +200,7 @@ def _responder(channel: Channel, function: Function, names: dict[str, Any]) -> R
     return respond
 
 
-def _answer(channel: Channel, logs: Logs, respond: Respond, call: int, head: bytes, body: bytes) -> None:
+def _answer(channel: Channel, logs: Logs, respond: Respond, call: int, head: bytes, body: Body) -> None:
     """One call of what takes one at a time, from its frame to the frame that answers it."""
     log = logs.begin(call)
     try:
@@ -231,10 +232,10 @@ class BadInput(Exception):
     """An event that is not JSON."""
 
 
-def arguments(said: dict[str, Any], body: bytes, names: dict[str, Any]) -> tuple[Any, Any]:
+def arguments(said: dict[str, Any], body: Body, names: dict[str, Any]) -> tuple[Any, Any]:
     """Event and context of a call; raises BadInput."""
     try:
-        return event_of(said, body), context_of(said, names)
+        return event_of(said, joined(body)), context_of(said, names)
     except (ValueError, RecursionError):
         raise BadInput("Invalid JSON input") from None
 

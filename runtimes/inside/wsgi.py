@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from .channel import Channel
+    from .channel import Body, Channel
 
 
-def respond(channel: Channel, call: int, application: Any, said: dict[str, Any], body: bytes, context: Any) -> bytes:
+def respond(channel: Channel, call: int, application: Any, said: dict[str, Any], body: Body, context: Any) -> bytes:
     """Sends what an application answers as it comes, and returns the last frame; raises what the application does."""
     answer = _Answer(BlockingFlow(channel, call), said["method"])
     result: Iterable[bytes] = application(environ_of(said, body, context), answer.start_response)
@@ -41,12 +41,12 @@ def respond(channel: Channel, call: int, application: Any, said: dict[str, Any],
             close()
 
 
-def environ_of(said: dict[str, Any], body: bytes, context: Any) -> dict[str, Any]:
+def environ_of(said: dict[str, Any], body: Body, context: Any) -> dict[str, Any]:
     """The environment of a call, as PEP 3333 says; texts hold bytes as Latin-1."""
     path, raw = told.paths(said)
     headers = told.fields(said)
     scheme = said["scheme"]
-    name, port = told.server(headers, scheme)
+    host, port = told.server(headers, scheme)
     client = said["client"] or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": said["method"],
@@ -54,7 +54,7 @@ def environ_of(said: dict[str, Any], body: bytes, context: Any) -> dict[str, Any
         "PATH_INFO": path.encode().decode("latin-1"),
         "QUERY_STRING": said["query"].encode().decode("latin-1"),
         "REQUEST_URI": f"{said['prefix']}{raw}{'?' if said['query'] else ''}{said['query']}".encode().decode("latin-1"),
-        "SERVER_NAME": name,
+        "SERVER_NAME": host,
         "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": f"HTTP/{said['http_version']}",
         "REMOTE_ADDR": client[0],
@@ -62,7 +62,7 @@ def environ_of(said: dict[str, Any], body: bytes, context: Any) -> dict[str, Any
         "CONTENT_TYPE": "",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scheme,
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": io.BytesIO(body) if isinstance(body, bytes) else io.BufferedReader(_Input(body)),
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
@@ -78,8 +78,30 @@ def environ_of(said: dict[str, Any], body: bytes, context: Any) -> dict[str, Any
         known = environ.get(key)
         environ[key] = value if not known else f"{known}{'; ' if field == 'cookie' else ','}{value}"
     # A body that came in chunks had no length: it is known now.
-    environ["CONTENT_LENGTH"] = str(len(body)) if body or any(field == "content-length" for field, _ in headers) else ""
+    length = len(body) if isinstance(body, bytes) else sum(map(len, body))
+    environ["CONTENT_LENGTH"] = str(length) if length or any(name == "content-length" for name, _ in headers) else ""
     return environ
+
+
+class _Input(io.RawIOBase):
+    """A body in parts, each of which is dropped once it was read."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = [memoryview(part) for part in reversed(parts)]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._parts and not self._parts[-1]:
+            self._parts.pop()
+        if not self._parts:
+            return 0
+        part = self._parts[-1]
+        size = min(len(buffer), len(part))
+        buffer[:size] = part[:size]
+        self._parts[-1] = part[size:]
+        return size
 
 
 class _Answer:

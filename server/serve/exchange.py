@@ -17,6 +17,12 @@ from clowdy.server.serve.table import Mount, ProjectTable, Target
 ANSWER_LIMIT = 6 * 1024 * 1024
 """What an answer that does not stream may have, in bytes."""
 
+LARGE_BODY = 1024 * 1024
+"""A request's body above this is handed to the instance in the parts in which it came, so that it is there once."""
+
+RECORDED_BODY = 128 * 1024
+"""What of such a body stays for the record, in bytes: more than it keeps, so that it is seen to be cut."""
+
 KEPT_BYTES = 64 * 1024
 """How much of a stream is kept for its record, give or take a piece."""
 
@@ -92,6 +98,7 @@ class Exchange:
         "_ledger",
         "_logs",
         "_over",
+        "_parts",
         "_pieces",
         "_pool",
         "_recorded",
@@ -157,18 +164,33 @@ class Exchange:
         self._instance: Instance | None = None
         self._call_id = 0
         self._logs: list[bytes] = []
+        self._parts: list[bytes] | None = None
         self._pieces: deque[bytes] = deque()
         self._unsent = 0
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self._recorded = False
 
+    def take_body(self, parts: list[bytes]) -> None:
+        """The request's body. Of a large one only what its record needs is kept once the instance has it."""
+        if sum(map(len, parts)) <= LARGE_BODY:
+            self.body = b"".join(parts)
+            return
+        self._parts = parts
+        kept = bytearray()
+        for part in parts:
+            kept += part[: RECORDED_BODY - len(kept)]
+            if len(kept) == RECORDED_BODY:
+                break
+        self.body = bytes(kept)
+
     def start(self, instance: Instance, timeout_seconds: float, *, cold: bool = False) -> None:
         """Hands the call to a leased instance, which goes back to the pool when it is over."""
         self._instance = instance
         self.cold = cold
         self._started = time.perf_counter()
-        call_id = instance.call(Call(self.event, self.body, timeout_seconds, self))
+        parts, self._parts = self._parts, None
+        call_id = instance.call(Call(self.event, self.body if parts is None else parts, timeout_seconds, self))
         self._call_id = call_id
 
     # What the instance says.

@@ -27,7 +27,7 @@ from clowdy.server.serve.requests import (
     complete_head,
     function_headers,
     header_fields,
-    read_body,
+    read_parts,
     split_target,
     tell_more,
 )
@@ -301,7 +301,7 @@ class Gateway:
         version = f"{request.version.major}.{request.version.minor}"
         exchange.tell = lambda head: self.application_head(head, client, request.headers, version)
         try:
-            exchange.body = await read_body(request, self.body_limit, self.body_seconds)
+            exchange.take_body(await read_parts(request, self.body_limit, self.body_seconds))
         except (TooLarge, BodyStalled, BodyBroken) as error:
             return self.refuse(request, mount, request_id, self.refusal_of(error))
         refused = await self.begin(exchange)

@@ -184,7 +184,14 @@ def _latin(text: str) -> str:
 async def read_body(
     request: web.BaseRequest, limit: int, idle_seconds: float = IDLE_SECONDS, whole_seconds: float = BODY_SECONDS
 ) -> bytes:
-    """The whole body, after a `100 Continue` for a client that waits for one.
+    """The whole body; see `read_parts`."""
+    return b"".join(await read_parts(request, limit, idle_seconds, whole_seconds))
+
+
+async def read_parts(
+    request: web.BaseRequest, limit: int, idle_seconds: float = IDLE_SECONDS, whole_seconds: float = BODY_SECONDS
+) -> list[bytes]:
+    """The whole body in the parts in which it came, after a `100 Continue` for a client that waits for one.
 
     Raises TooLarge as soon as that is known, which is before anything is read where the size was announced,
     BodyStalled when nothing came for `idle_seconds` or all did not come within `whole_seconds`, and BodyBroken.
@@ -195,7 +202,7 @@ async def read_body(
     if announced is not None and announced > limit:
         raise TooLarge
     if not request.body_exists:
-        return b""
+        return []
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # What was sent so far is no part of the answer to come.
@@ -213,7 +220,7 @@ async def read_body(
         except web.RequestPayloadError:
             raise BodyBroken from None
         if not piece:
-            return b"".join(pieces)
+            return pieces
         pieces.append(piece)
         size += len(piece)
         if size > limit:

@@ -323,3 +323,10 @@ async def test_calls_of_an_async_handler_can_run_at_once(world: World) -> None:
 async def test_module_state_lives_as_long_as_its_instance(world: World) -> None:
     instance = await world.serve("calls = []\ndef handler(event):\n    calls.append(event)\n    return calls")
     assert [json.loads((await ask(instance, n)).body) for n in range(2)] == [[0], [0, 1]]
+
+
+async def test_a_large_body_of_a_handler_arrives_whole(world: World) -> None:
+    instance = await world.serve("def handler(event): return [len(event['body']), event['body'][-1]]")
+    assert (await call(instance, request("POST"), b"x" * 4_999_999 + b"y")).json == [5_000_000, "y"]
+    binary = (await call(instance, request("POST"), b"\xff" * 3_000_000)).json
+    assert binary == [4_000_000, "/"]

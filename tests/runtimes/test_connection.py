@@ -338,3 +338,10 @@ def test_a_call_after_the_end_fails_later(line: Line) -> None:
 def test_start_frames_go_to_the_owner(line: Line) -> None:
     line.says(pack(frames.HELLO, 0, b"", b"3.11"))
     assert line.starts == [Frame(frames.HELLO, 0, b"", b"3.11")]
+
+
+def test_a_large_body_is_sent_in_its_parts_and_kept_nowhere(line: Line) -> None:
+    parts = [b"a" * 700_000, b"b" * 700_000]
+    number = line.connection.call(Call(b"{}", parts, 10.0, Heard()))
+    assert line.transport.written == pack(frames.CALL, number, b"{}", b"a" * 700_000 + b"b" * 700_000)
+    assert parts == []

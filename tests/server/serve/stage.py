@@ -54,6 +54,11 @@ class Told:
         return orjson.loads(self.call.head)  # type: ignore[no-any-return]
 
     @property
+    def body(self) -> bytes:
+        body = self.call.body
+        return body if isinstance(body, bytes) else b"".join(body)
+
+    @property
     def sink(self) -> CallSink:
         return self.call.sink
 
@@ -161,7 +166,7 @@ def application(function: str, project: str = "shop", timeout: float = 30.0) -> 
 def echo(told: Told) -> None:
     """Answers with its event, the body in it."""
     told.instance.calls.pop(told.id, None)
-    event = {**told.event, "body": told.call.body.decode("latin-1")}
+    event = {**told.event, "body": told.body.decode("latin-1")}
     told.sink.result(b"", orjson.dumps(event))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from clowdy.schema.manifest import HandlerType
+from clowdy.server.serve.exchange import RECORDED_BODY
 from clowdy.server.serve.requests import header_fields
-from tests.server.serve.stage import ADMIN, Stage, is_own_token, project_table, stage
+from tests.server.serve.stage import ADMIN, Stage, Told, is_own_token, project_table, stage
 
 
 @pytest.fixture(params=[True, False], ids=["fast", "slow"])
@@ -105,3 +106,16 @@ async def test_one_that_is_named_an_application_is_not_started_for_a_direct_call
     on.gateway.publish(dataclasses.replace(table, functions={"echo": typed}), ["shop"])
     assert (await on.ask("/api/invoke/echo00000000", "POST", (), b"{}")).status == 400
     assert not on.pool.instances
+
+
+async def test_a_large_body_is_handed_on_in_parts_and_recorded_as_far_as_a_record_goes(on: Stage) -> None:
+    def length(told: Told) -> None:
+        assert isinstance(told.call.body, list)
+        told.instance.calls.pop(told.id, None)
+        told.sink.result(b"", str(sum(map(len, told.call.body))).encode())
+
+    on.play("POST /large: length", length=length)
+    reply = await on.ask("/api/gateway/shop/large", "POST", (), b"x" * 3_000_000)
+    assert reply.body == b"3000000"
+    (record,) = on.records
+    assert record.body == b"x" * RECORDED_BODY

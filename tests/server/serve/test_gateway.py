@@ -11,7 +11,7 @@ import pytest
 
 from clowdy.runtimes.api import DriverUnavailable, FailureCode, StartFailed, StartReason
 from clowdy.runtimes.pool import Busy, NoMemory
-from clowdy.server.serve.requests import read_body
+from clowdy.server.serve.requests import read_parts
 from tests.server.serve.stage import (
     ADMIN,
     ODD_ADMIN,
@@ -387,7 +387,7 @@ async def test_bodies_of_every_size_arrive_whole(on: Stage, size: int) -> None:
     reply = await on.ask("/api/gateway/shop/x", "POST", body=body)
 
     assert reply.status == 200
-    assert on.pool.calls[0].call.body == body
+    assert on.pool.calls[0].body == body
 
 
 async def test_a_client_that_expects_a_hundred_gets_it_after_its_size_was_judged(on: Stage) -> None:
@@ -408,7 +408,7 @@ async def test_a_compressed_body_reaches_the_function_as_it_was_sent(on: Stage, 
     reply = await on.ask("/api/gateway/shop/x", "POST", [("Content-Encoding", encoding)], body)
 
     assert reply.status == 200
-    assert on.pool.calls[0].call.body == body
+    assert on.pool.calls[0].body == body
     headers = reply.json["headers"]
     assert (headers["content-encoding"], headers["content-length"]) == (encoding, str(len(body)))
 
@@ -422,7 +422,7 @@ async def test_a_body_that_stops_coming_ends_the_request(on: Stage) -> None:
 
 
 async def test_a_body_that_drips_has_a_time_for_the_whole(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_body, "__defaults__", (30.0, 0.2))
+    monkeypatch.setattr(read_parts, "__defaults__", (30.0, 0.2))
     reader, writer = await on.connect()
     writer.write(b"POST /api/gateway/shop/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
 
