@@ -19,8 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from clowdy.runtimes.layers.store import read_sizes
 from clowdy.runtimes.sandbox.driver import DELEGATE
-from clowdy.schema.units import GIBIBYTE, MEBIBYTE
+from clowdy.schema.text import printable
+from clowdy.schema.units import GIBIBYTE, MEBIBYTE, format_size
 from clowdy.server.config import Config, machine_memory_bytes
 from clowdy.server.errors import ClowdyError, StartError
 from clowdy.server.git.settings import find_binaries, git_version
@@ -34,6 +36,7 @@ FULL_DISK_BYTES = 200 * MEBIBYTE
 FEW_INODES = 50_000
 FEW_FILES = 4096
 DRIVER_SECONDS = 30.0
+_PACKAGES_SHOWN = 6
 
 MakeDriver = Callable[[Config, Path], Driver]
 """The driver that the settings choose, keeping its files below the folder that it is given."""
@@ -214,6 +217,30 @@ def secret_key(config: Config) -> Finding:
     return Finding(name, State.OK, f"{path}, {stat.filemode(path.stat().st_mode)}")
 
 
+def layers(config: Config) -> Iterator[Finding]:
+    """What is installed for functions, one line for each layer, the largest first."""
+    try:
+        sizes = read_sizes(config.layers)
+    except OSError as error:
+        yield Finding(
+            "requirements", State.WARNING, f"{config.layers}: {error.strerror}", "run it as the server's user"
+        )
+        return
+    count = f"{len(sizes)} layer" + ("s" if len(sizes) != 1 else "")
+    yield Finding(
+        "requirements", State.OK, f"{count}, {format_size(sum(sizes.values()))}" if sizes else "none installed"
+    )
+    for digest, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+        yield Finding("layer", State.OK, f"{digest[:12]}, {format_size(size)}: {_packages(config.layers / digest)}")
+
+
+def _packages(layer: Path) -> str:
+    """`numpy 2.1, pillow 11.0, 3 more`."""
+    found = sorted(path.name.removesuffix(".dist-info").replace("-", " ", 1) for path in layer.glob("*.dist-info"))
+    shown = ", ".join(printable(name, 60) for name in found[:_PACKAGES_SHOWN])
+    return f"{shown}, {len(found) - _PACKAGES_SHOWN} more" if len(found) > _PACKAGES_SHOWN else shown or "no packages"
+
+
 def disk(config: Config) -> Finding:
     """Whether there is room for pushes and logs."""
     folder = _existing(config.data_dir)
@@ -288,6 +315,7 @@ def _machine(config: Config) -> list[Finding]:
         database(config),
         calls(config),
         secret_key(config),
+        *layers(config),
         disk(config),
         memory(config),
         open_files(),

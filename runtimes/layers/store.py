@@ -31,17 +31,7 @@ class LayerStore:
             (self._folder / name).mkdir(exist_ok=True, mode=0o711)
         for left in (self._folder / BUILDS).iterdir():
             delete(left)
-        self._sizes = {
-            each.name: self._read_size(each.name)
-            for each in self._folder.iterdir()
-            if _DIGEST.fullmatch(each.name) and each.is_dir()
-        }
-
-    def _read_size(self, digest: str) -> int:
-        try:
-            return int(json.loads((self._folder / _SIZES / digest).read_text())["bytes"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return taken(self._folder / digest).bytes
+        self._sizes = read_sizes(self._folder)
 
     def has(self, digest: str) -> bool:
         """Whether that layer is complete."""
@@ -83,3 +73,21 @@ class LayerStore:
             (self._folder / digest).rename(aside)
             (self._folder / _SIZES / digest).unlink(missing_ok=True)
             delete(aside)
+
+
+def read_sizes(folder: Path) -> dict[str, int]:
+    """Bytes on disk of every layer in the folder of all, by digest; blocks, and changes nothing."""
+    if not folder.is_dir():
+        return {}
+    return {
+        each.name: _read_size(folder, each.name)
+        for each in folder.iterdir()
+        if _DIGEST.fullmatch(each.name) and each.is_dir()
+    }
+
+
+def _read_size(folder: Path, digest: str) -> int:
+    try:
+        return int(json.loads((folder / _SIZES / digest).read_text())["bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return taken(folder / digest).bytes

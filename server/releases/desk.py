@@ -17,7 +17,7 @@ from clowdy.server.git.maintenance import maintain, wants_maintenance
 from clowdy.server.releases import notes, plans
 from clowdy.server.releases.activate import Activation, Activator, Cause
 from clowdy.server.releases.context import Context
-from clowdy.server.releases.layers import bring, is_complete, sweep
+from clowdy.server.releases.layers import bring, is_complete, requirements_text, sweep
 from clowdy.server.releases.load import load
 from clowdy.server.releases.log import PushLog
 from clowdy.server.releases.projects import ProjectDesk, read_record
@@ -99,6 +99,13 @@ class Releases:
     def live(self, project_id: str) -> Serving | None:
         """What serves a project."""
         return self._context.live.get(project_id)
+
+    async def requirements(self, project_id: str) -> str:
+        """What the live release wants installed, one requirement a line: as it is written, or as its lock has it."""
+        serving = self._context.live.get(project_id)
+        if serving is None:
+            return ""
+        return await asyncio.to_thread(requirements_text, self._context.repositories.open(project_id), serving)
 
     async def rollback(self, project: Project, to: str | None, who: str, why: str = "") -> Outcome:
         """Serves an earlier release; without `to` the one that served before. Raises Invalid or Conflict."""

@@ -7,12 +7,13 @@ import asyncio
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.layers.api import BuildFailed, Say
 from clowdy.schema.locks import Wanted
+from clowdy.schema.source import SIZE_LIMIT_BYTES
 from clowdy.server.errors import ClowdyError, Invalid, Unavailable
 from clowdy.server.git.refs import Moved, RefUpdate, transaction
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.load import load
-from clowdy.server.releases.locks import REF, keep
+from clowdy.server.releases.locks import REF, find_any_lock, keep
 from clowdy.server.releases.prepare import judge_commit
 from clowdy.server.releases.requirements import Locked
 from clowdy.server.releases.serving import Serving
@@ -29,6 +30,22 @@ def is_complete(context: Context, repository: Repository, serving: Serving) -> b
         return True
     lock = context.requirements.find(repository, serving.record.lock)
     return lock is not None and context.requirements.packages.has(lock.digest)
+
+
+def requirements_text(repository: Repository, serving: Serving) -> str:
+    """What a release wants installed, one requirement a line; of a lock or a pyproject.toml its pins. Blocks."""
+    manifest, record = serving.manifest, serving.record
+    if record.lock is None:
+        return ""
+    if manifest.requirements_file is None:
+        return "\n".join(manifest.requirements)
+    if manifest.requirements_file.endswith(".txt"):
+        tree = repository.tree(record.commit)
+        entry = tree.entry(manifest.requirements_file)
+        if entry is not None:
+            return tree.read(entry, SIZE_LIMIT_BYTES).decode(errors="replace")
+    lock = find_any_lock(repository, record.lock)
+    return "\n".join(f"{name}=={version}" for name, version in lock.versions.items()) if lock is not None else ""
 
 
 async def bring(context: Context, repository: Repository, serving: Serving, say: Say) -> Serving:

@@ -105,7 +105,8 @@ def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed, t
         elsewhere = outside_source(paths, function.sources, failed.module, text)
         if elsewhere:
             return f"{elsewhere} is outside source: {', '.join(function.sources)}"
-        return f"there is no module {failed.module}"
+        wanted = "" if candidate.locked is not None else ": a package has to be named in requirements"
+        return f"there is no module {failed.module}{wanted}"
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else failed.reason.value
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 HEADS = "refs/heads/"
 
 
-def project(config: Config, found: Project, serving: Serving | None, entry: Entry | None) -> dict[str, Any]:
+def project(
+    config: Config, found: Project, serving: Serving | None, entry: Entry | None, requirements: str
+) -> dict[str, Any]:
     """A project; `name` is what people call it, `slug` what URLs do."""
     manifest = serving.manifest if serving else None
     updated_at = max(found.created_at, entry.at if entry else 0.0)
@@ -39,7 +41,7 @@ def project(config: Config, found: Project, serving: Serving | None, entry: Entr
         "aliases": list(found.aliases),
         "deploy_branch": (found.deploy_branch or "").removeprefix(HEADS) or None,
         "function_count": len(manifest.functions) if manifest else 0,
-        "requirements_txt": "",
+        "requirements_txt": requirements,
         "has_database": False,
         "live": live(serving, entry),
         "url": f"{config.project_url(found.name)}/",
@@ -48,6 +50,12 @@ def project(config: Config, found: Project, serving: Serving | None, entry: Entr
         "updated_at": moment(updated_at),
         "deleted_at": moment(found.deleted_at),
     }
+
+
+def requirements(serving: Serving | None, text: str) -> dict[str, Any]:
+    """What the live release has installed; the hash is its lock's digest."""
+    lock = serving.record.lock if serving else None
+    return {"requirements_txt": text, "requirements_hash": lock or "", "has_custom_image": lock is not None}
 
 
 def live(serving: Serving | None, entry: Entry | None) -> dict[str, Any] | None:

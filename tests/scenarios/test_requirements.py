@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Client, Server
+from tests.harness import CLOWDY, Client, Server
 from tests.runtimes.layers.wheels import make_source, make_wheel
 
 FUNCTION = "import greeting\n\n\ndef handler(event):\n    return [greeting.VERSION, greeting.__file__]\n"
@@ -211,3 +212,16 @@ def test_the_plan_of_a_push_is_kept_with_its_packages(packaged: Server, pusher: 
     pusher.push()
     release = packaged.api("GET", f"/api/projects/{name}/releases/1").json()
     assert "greeting 1.1" in json.dumps(release["plan"])
+    shown = packaged.api("GET", f"/api/projects/{name}/requirements").json()
+    assert shown["requirements_txt"] == packaged.api("GET", f"/api/projects/{name}").json()["requirements_txt"]
+    assert (shown["requirements_txt"], shown["has_custom_image"]) == ("greeting", True)
+    assert re.fullmatch("[0-9a-f]{64}", shown["requirements_hash"])
+
+
+def test_doctor_shows_layers_with_their_sizes(packaged: Server, pusher: Client) -> None:
+    pusher.commit(files("[greeting]"))
+    pusher.push()
+    command = [str(CLOWDY), "doctor", "--json", "--data-dir", str(packaged.data)]
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"], "HOME": str(packaged.folder)}, capture_output=True)
+    found = [each["found"] for each in json.loads(done.stdout)["findings"] if each["name"] == "layer"]
+    assert any(re.search(r"^[0-9a-f]{12}, [\d.]+ KB: greeting 1.1, wording 1.0$", line) for line in found), found

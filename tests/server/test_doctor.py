@@ -257,3 +257,19 @@ def test_docker_is_found_and_not_needed(tmp_path: Path) -> None:
         listening.bind(str(path))
         assert str(path) in doctor.docker({"DOCKER_HOST": f"unix://{path}"}).found
     assert doctor.docker({"HOME": str(tmp_path)}).state is State.OK
+
+
+def test_layers_are_shown_with_their_sizes_the_largest_first(config: Config) -> None:
+    assert [finding.found for finding in doctor.layers(config)] == ["none installed"]
+    for digest, packages in (("ab" * 32, ["httpx-0.28"]), ("cd" * 32, [f"p{number}-1.0" for number in range(9)])):
+        for package in packages:
+            (config.layers / digest / f"{package}.dist-info").mkdir(parents=True)
+            (config.layers / digest / f"{package}.dist-info" / "RECORD").write_bytes(b"x" * 8192)
+    (config.layers / ".builds" / "unfinished").mkdir(parents=True)
+
+    total, first, second = doctor.layers(config)
+
+    assert total.found.startswith("2 layers, ")
+    assert first.found.startswith("cdcdcdcdcdcd, ")
+    assert first.found.endswith(": p0 1.0, p1 1.0, p2 1.0, p3 1.0, p4 1.0, p5 1.0, 3 more")
+    assert second.found.endswith(": httpx 0.28")

@@ -91,6 +91,13 @@ async def restore(asked: Asked) -> object:
     return await shown(asked, restored)
 
 
+@table.get("/api/projects/{project}/requirements", Right.READ)
+async def requirements(asked: Asked) -> object:
+    """What the live release wants installed, one requirement a line, and the digest of its lock."""
+    desk, project = asked.services.releases, asked.project
+    return shapes.requirements(desk.live(project.id), await desk.requirements(project.id))
+
+
 @table.get("/api/projects/{project}/history", Right.READ)
 async def past(asked: Asked) -> object:
     """Every time that something went live, newest first."""
@@ -103,7 +110,9 @@ async def shown(asked: Asked, project: Project) -> dict[str, Any]:
     """The project as the API answers it."""
     async with asked.services.store.reading() as connection:
         last = await history.last(connection, project.id)
-    return shapes.project(asked.services.config, project, asked.services.releases.live(project.id), last)
+    desk = asked.services.releases
+    wanted = await desk.requirements(project.id)
+    return shapes.project(asked.services.config, project, desk.live(project.id), last, wanted)
 
 
 def _sees(asked: Asked, project: Project) -> bool:

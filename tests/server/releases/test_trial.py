@@ -45,7 +45,10 @@ def failed(reason: StartReason, text: str, module: str | None = None) -> Behavio
     ("behaviour", "message"),
     [
         (failed(StartReason.EXCEPTION, "Traceback\nValueError: no"), "hello does not start: ValueError: no"),
-        (failed(StartReason.MISSING_MODULE, "x", "nowhere"), "hello does not start: there is no module nowhere"),
+        (
+            failed(StartReason.MISSING_MODULE, "x", "nowhere"),
+            "hello does not start: there is no module nowhere: a package has to be named in requirements",
+        ),
         (failed(StartReason.TIMEOUT, ""), "hello does not start: timeout"),
     ],
 )

@@ -94,6 +94,9 @@ class Facade:
     def live(self, project_id: str) -> Serving | None:
         return self.servings.get(project_id)
 
+    async def requirements(self, project_id: str) -> str:
+        return "httpx" if project_id in self.servings else ""
+
     def declared_secrets(self, project_id: str) -> frozenset[str]:
         serving = self.servings.get(project_id)
         return serving.manifest.secret_names if serving else frozenset()

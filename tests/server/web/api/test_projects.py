@@ -25,7 +25,14 @@ async def test_a_project_is_shown_with_what_serves_it(world: World) -> None:
     }
     assert shop["url"] == "http://127.0.0.1:8000/api/gateway/shop/"
     assert shop["git_url"] == "http://127.0.0.1:8000/git/shop.git"
-    assert {"status", "requirements_txt", "has_database", "created_at", "updated_at", "description"} <= set(shop)
+    assert shop["requirements_txt"] == "httpx"
+    assert {"status", "has_database", "created_at", "updated_at", "description"} <= set(shop)
+
+
+async def test_requirements_are_shown_with_the_digest_of_their_lock(world: World) -> None:
+    status, shown = await world.ask("GET", "/api/projects/shop/requirements")
+    assert status == 200
+    assert shown == {"requirements_txt": "httpx", "requirements_hash": "", "has_custom_image": False}
 
 
 @pytest.mark.parametrize("ref", [OTHER.id, "other", "before"])
