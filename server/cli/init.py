@@ -10,7 +10,7 @@ import click
 
 from clowdy.schema import names
 from clowdy.server.cli import accounts, address, credential, starter, workspace
-from clowdy.server.cli.failure import NOT_BUILT, Failure, Misuse
+from clowdy.server.cli.failure import Failure, Misuse
 from clowdy.server.cli.output import note, say, say_json
 from clowdy.server.cli.target import (
     PROJECT_RULE,
@@ -34,8 +34,6 @@ def command(name: str, kind: str, as_json: bool) -> None:
     """
     if not names.is_project(name):
         raise Misuse(f"{name!r} cannot be a project's name: {PROJECT_RULE}")
-    if kind in starter.LATER:
-        raise Misuse(f"--starter {kind}: {NOT_BUILT}")
     if kind not in starter.AVAILABLE:
         raise Misuse(f"no starter {kind!r}: there is {', '.join(starter.AVAILABLE)}")
     target = of_server(server_from_environment() or accounts.load().default or address.DEFAULT)
@@ -45,7 +43,10 @@ def command(name: str, kind: str, as_json: bool) -> None:
         say_json({"project": name, "folder": name, "remote": workspace.REMOTE, "git_url": project.git_url})
     else:
         say(f"Made {name}/, for the project {name} on {target.server}. Next:\n")
-        say(f"  cd {name}\n  git push {workspace.REMOTE} main\n  curl {target.server}/api/gateway/{name}/")
+        chosen = starter.AVAILABLE[kind]
+        call = chosen.call.format(url=f"{target.server}/api/gateway/{name}")
+        for line in (f"cd {name}", *chosen.before, f"git push {workspace.REMOTE} main", call):
+            say(f"  {line}")
     if target.token is None:
         note(f"not signed in to {target.server}: run clowdy login {target.server} before the push")
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-AVAILABLE = ("hello",)
-LATER = ("fastapi", "flask", "data", "webhook")
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """What to do with a starter besides the push: commands before it, and the first call with `{url}` in it."""
+
+    before: tuple[str, ...]
+    call: str
+
+
+AVAILABLE = {
+    "hello": Starter((), "curl {url}/"),
+    "fastapi": Starter((), "curl {url}/items"),
+    "flask": Starter((), "curl {url}/"),
+    "data": Starter((), "curl --data-binary @photo.jpg -o small.jpg '{url}/thumbnail?size=200'"),
+    "webhook": Starter(("openssl rand -hex 32 | clowdy secret set WEBHOOK_SECRET",), "curl -X POST {url}/"),
+}
 _SKIPPED = {"__pycache__"}
 
 

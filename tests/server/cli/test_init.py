@@ -123,16 +123,32 @@ def test_a_name_that_no_project_may_have_is_refused_with_the_rule(terminal: Term
 
 
 @pytest.mark.parametrize("starter", ["fastapi", "flask", "data", "webhook"])
-def test_starters_that_are_not_built_say_so(terminal: Terminal, starter: str) -> None:
-    result = terminal.run("init", "hello", "--starter", starter)
+def test_every_starter_is_a_whole_project_that_is_right(terminal: Terminal, starter: str) -> None:
+    result = terminal.run("init", "mine", "--starter", starter)
 
-    assert (result.code, result.err) == (2, f"clowdy: --starter {starter}: not available in this version\n")
+    assert "git push clowdy main" in result.out
+    assert "/api/gateway/mine/" in result.out
+    files = terminal.git("ls-files", folder=terminal.folder / "mine").split()
+    assert {"README.md", "clowdy.yaml", ".gitignore"} < set(files)
+    assert any(file.startswith("tests/test_") for file in files)
+    assert terminal.run("validate", folder=terminal.folder / "mine").code == 0
+
+
+def test_a_starter_that_needs_a_secret_says_how_to_set_it_before_the_push(terminal: Terminal) -> None:
+    lines = terminal.run("init", "mine", "--starter", "webhook").out.splitlines()
+
+    assert lines.index("  openssl rand -hex 32 | clowdy secret set WEBHOOK_SECRET") < lines.index(
+        "  git push clowdy main"
+    )
 
 
 def test_an_unknown_starter_is_refused_naming_the_known_ones(terminal: Terminal) -> None:
     result = terminal.run("init", "hello", "--starter", "django")
 
-    assert (result.code, result.err) == (2, "clowdy: no starter 'django': there is hello\n")
+    assert (result.code, result.err) == (
+        2,
+        "clowdy: no starter 'django': there is hello, fastapi, flask, data, webhook\n",
+    )
 
 
 def test_someone_who_is_not_signed_in_is_told_how(terminal: Terminal) -> None:

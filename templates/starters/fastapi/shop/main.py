@@ -1,0 +1,53 @@
+"""A small shop: items to list, add, change and remove. Its own documentation is at /docs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException, Query, Response
+
+from . import store
+from .models import Item, NewItem
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Runs once in each instance, before its first call."""
+    store.prepare()
+    yield
+
+
+app = FastAPI(title="Shop", lifespan=lifespan)
+
+
+@app.get("/items")
+def list_items(limit: Annotated[int, Query(ge=1, le=100)] = 50, after: int = 0) -> list[Item]:
+    return store.every(limit, after)
+
+
+@app.post("/items", status_code=201)
+def add_item(item: NewItem) -> Item:
+    return store.add(item)
+
+
+@app.get("/items/{item_id}")
+def read_item(item_id: int) -> Item:
+    return found(store.find(item_id))
+
+
+@app.put("/items/{item_id}")
+def change_item(item_id: int, item: NewItem) -> Item:
+    return found(store.change(item_id, item))
+
+
+@app.delete("/items/{item_id}", status_code=204)
+def remove_item(item_id: int) -> Response:
+    if not store.remove(item_id):
+        raise HTTPException(404, "There is no such item")
+    return Response(status_code=204)
+
+
+def found(item: Item | None) -> Item:
+    if item is None:
+        raise HTTPException(404, "There is no such item")
+    return item
