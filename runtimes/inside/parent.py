@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _HARMLESS = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"))
 _TMP = "/tmp"  # noqa: S108  (the sandbox's own)
 _CLEAR_SECONDS = 5.0
+_THREAD_SECONDS = 0.05
 _MOST_DESCRIPTORS = 16
 # What the runner itself imports once it knows the shape.
 _RUNNER_PARTS = {
@@ -32,6 +33,8 @@ _RUNNER_PARTS = {
     "async generator": "looped",
     "generator": "flow",
 }
+# What libraries import in their first call, by the module that is there from the start.
+_LATE_PARTS = {"anyio": "anyio._backends._asyncio"}
 
 
 def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: bytes) -> None:
@@ -39,8 +42,7 @@ def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: byt
 
     `said` and `log` tell of the import, as an instance would.
     """
-    if said["shape"] in _RUNNER_PARTS:
-        __import__(f"{__package__}.{_RUNNER_PARTS[said['shape']]}")
+    _import_the_rest(said["shape"])
     logs.stop()
     reason = why_not(channel, logs)
     if reason:
@@ -53,6 +55,17 @@ def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: byt
     gc.freeze()
     channel.send(log + frames.pack(frames.READY, 0, to_bytes(said)))
     _Parent(channel, logs).run()
+
+
+def _import_the_rest(shape: str) -> None:
+    """What every child would otherwise import for itself, in its own time and memory."""
+    if shape in _RUNNER_PARTS:
+        __import__(f"{__package__}.{_RUNNER_PARTS[shape]}")
+    for module in [part for name, part in _LATE_PARTS.items() if name in sys.modules]:
+        try:
+            __import__(module)
+        except Exception:  # noqa: BLE001, S110  (a release that has no such part: its children find out by themselves)
+            pass
 
 
 def why_not(channel: Channel, logs: Logs) -> str:
@@ -129,15 +142,21 @@ def _generators() -> str:
 
 
 def _threads() -> str:
-    if len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208
+    if _tasks() == 1:
         return ""
     # A library that is ready for forks ends its threads before one, and starts them again when it needs them.
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    count = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    until = time.monotonic() + _THREAD_SECONDS
+    while (count := _tasks()) > 1 and time.monotonic() < until:
+        time.sleep(0.001)
     return f"its import left {count - 1} threads running" if count > 1 else ""
+
+
+def _tasks() -> int:
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208
 
 
 class _Parent:

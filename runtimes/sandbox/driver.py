@@ -271,7 +271,7 @@ class SandboxDriver:
         return held
 
     def _hold(self) -> None:
-        """Prepares the next process up to the last step: to enter a control group can take 10 ms."""
+        """Prepares the next process up to the last step: to enter a group of the second version can take 10 ms."""
         if self._held is None and self._launcher is not None and self._launcher.alive:
             try:
                 self._held = self._prepare(self._launcher, _PLAIN)

@@ -377,6 +377,21 @@ async def test_an_import_that_leaves_what_a_fork_would_share_makes_no_parent(
     assert why in await refused(family, f"{source}\ndef handler(event): return 1")
 
 
+async def test_threads_that_end_for_a_fork_are_in_nobodys_way(family: Family) -> None:
+    source = """
+        import os, threading
+        over = threading.Event()
+        worker = threading.Thread(target=over.wait, daemon=True)
+        worker.start()
+        def end():
+            over.set()
+            worker.join()
+        os.register_at_fork(before=end)
+        def handler(event): return threading.active_count()
+        """
+    assert (await ask(await first(family, source))).json == 1
+
+
 async def test_random_numbers_from_the_system_can_be_shared(family: Family) -> None:
     source = "import random\nheld = random.SystemRandom()\ndef handler(event): return 1"
     assert (await ask(await first(family, source))).json == 1

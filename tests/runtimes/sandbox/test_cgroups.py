@@ -42,7 +42,7 @@ def test_the_first_version_writes_each_limit_into_its_hierarchy(first: FirstVers
     assert (cpu / "cpu.cfs_period_us").read_text() == "100000"
     assert (cpu / "cpu.cfs_quota_us").read_text() == "50000"
     assert (cpu / "cpu.cfs_burst_us").read_text() == "50000"
-    assert group.join == [str(folder / "cgroup.procs") for folder in (memory, pids, cpu)]
+    assert group.join == [str(folder / "tasks") for folder in (memory, pids, cpu)]
     assert first.promises == ALL
 
 
@@ -50,7 +50,7 @@ def test_controllers_that_share_a_hierarchy_are_joined_once(tmp_path: Path) -> N
     base = tmp_path / "server"
     base.mkdir()
     group = FirstVersion({"cpu": base, "memory": base}).make("one", 256)
-    assert group.join == [str(base / "one" / "cgroup.procs")]
+    assert group.join == [str(base / "one" / "tasks")]
 
 
 def test_the_second_version_writes_all_limits_into_one_folder(second: SecondVersion, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_first_version_is_found_where_this_process_is(tmp_path: Path) -> Non
     groups = find_groups("clowdy-x", mounts, own)
     assert isinstance(groups, FirstVersion)
     assert groups.promises == ALL
-    assert groups.make("one", 9).join[0] == str(tmp_path / "memory/user/me/clowdy-x/one/cgroup.procs")
+    assert groups.make("one", 9).join[0] == str(tmp_path / "memory/user/me/clowdy-x/one/tasks")
 
 
 def test_what_cannot_be_written_is_not_found(tmp_path: Path) -> None:
@@ -241,4 +241,4 @@ def test_a_mount_that_shows_a_part_of_the_hierarchy_is_followed(tmp_path: Path) 
     mounts = f"30 2 0:30 /docker/abc {tmp_path} rw - cgroup cgroup rw,memory"
     groups = find_groups("clowdy-x", mounts, "4:memory:/docker/abc/inner\n")
     assert isinstance(groups, FirstVersion)
-    assert groups.make("one", 9).join == [str(tmp_path / "inner/clowdy-x/one/cgroup.procs")]
+    assert groups.make("one", 9).join == [str(tmp_path / "inner/clowdy-x/one/tasks")]
