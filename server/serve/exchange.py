@@ -115,6 +115,7 @@ class Exchange:
         "method",
         "mount",
         "on_begun",
+        "on_cut",
         "path",
         "project",
         "raw_head",
@@ -159,6 +160,7 @@ class Exchange:
         self.streams = False
         self.sent_status: int | None = None
         self.on_begun: Callable[[Exchange], None] | None = None
+        self.on_cut: Callable[[], None] | None = None
         self.tell: Callable[[bytes], bytes] | None = None
         self._started = 0.0
         self._instance: Instance | None = None
@@ -241,6 +243,8 @@ class Exchange:
         """The call failed, before its answer began or in the middle of it."""
         self._ended()
         self.failure = Failure(code.value, text)
+        if self.on_cut is not None:
+            self.on_cut()
         self._begun()
 
     def _begun(self) -> None:

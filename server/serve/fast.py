@@ -20,7 +20,7 @@ from clowdy.server.serve.answers import PLAIN, SERVER, has_body, serialise
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.connection import Connection
 from clowdy.server.serve.exchange import CallRecord, Exchange
-from clowdy.server.serve.gateway import Gateway
+from clowdy.server.serve.gateway import Gateway, describes_itself
 from clowdy.server.serve.outbox import Outbox
 from clowdy.server.serve.requests import complete_head
 
@@ -112,7 +112,7 @@ class FastConnection(Connection):
         )
         if payload is not EMPTY_PAYLOAD:
             exchange.body = payload.read_nowait()
-        if way.mount.project.cors:
+        if way.mount.project.cors or describes_itself(way.mount, way.path):
             self._origin = headers.get(hdrs.ORIGIN)
         self._exchange = exchange
         self._request_in_progress = True
@@ -191,7 +191,7 @@ class FastConnection(Connection):
                 answers.date().encode(),
             )
         else:
-            headers = self._gateway.head_of(mount, answer, exchange.request_id, self._origin)
+            headers = self._gateway.head_of(mount, answer, exchange.request_id, self._origin, exchange.path)
             names = {name.lower() for name, _ in headers}
             method = exchange.method or ""
             if answer.status not in (204, 304):

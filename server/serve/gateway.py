@@ -249,7 +249,9 @@ class Gateway:
             more["fields"] = fields
         return tell_more(head, more)
 
-    def head_of(self, mount: Mount, answer: AnswerHead, request_id: str, origin: str | None) -> list[Header]:
+    def head_of(
+        self, mount: Mount, answer: AnswerHead, request_id: str, origin: str | None, path: str | None
+    ) -> list[Header]:
         """All headers of a function's answer, except for its length, from `answer` as the function gave it."""
         given = answers.without_session(answer.headers) if mount.own_host else confine(answer.headers, mount.prefix)
         headers = [*mount.headers, ("X-Request-Id", request_id), *given]
@@ -257,6 +259,10 @@ class Gateway:
             names = {name.lower() for name, _ in given}
             if "access-control-allow-origin" not in names:
                 headers += _cors(mount.project.cors, origin)
+        elif origin == "null" and describes_itself(mount, path):
+            # A page of documentation has no origin here and could not show what it documents. Without the visitor's
+            # credentials, which this does not allow to be sent, anybody gets the same.
+            headers += [("Vary", "Origin"), ("Access-Control-Allow-Origin", "null")]
         return headers
 
     # One request, with everything that may come of it.
@@ -344,7 +350,8 @@ class Gateway:
                 exchange.record()
                 return self.refuse(request, mount, exchange.request_id, refusal)
             assert exchange.answer is not None
-            headers = self.head_of(mount, exchange.answer, exchange.request_id, request.headers.get("Origin"))
+            origin = request.headers.get("Origin")
+            headers = self.head_of(mount, exchange.answer, exchange.request_id, origin, exchange.path)
             if exchange.streams:
                 return await send_stream(request, exchange, headers)
             return send_whole(request, exchange, headers)
@@ -401,6 +408,11 @@ class Gateway:
             case _:
                 detail = "Functions cannot run on this server now"
                 return Refusal(503, "unavailable", detail, (("Retry-After", "30"),), str(error))
+
+
+def describes_itself(mount: Mount, path: str | None) -> bool:
+    """Whether an application's own description is asked for, on the host where its pages have no origin."""
+    return not mount.own_host and path is not None and path.endswith("/openapi.json")
 
 
 def _retry(error: NotServed) -> tuple[Header, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -51,7 +52,7 @@ async def send_stream(request: web.BaseRequest, exchange: Exchange, headers: Seq
     try:
         await response.prepare(request)
         if has_body(request.method, answer.status):
-            await _send_pieces(response, exchange, answer.length)
+            await _send_pieces(request, response, exchange, answer.length)
         exchange.cancel()
         exchange.record()
         if exchange.failure is None:
@@ -64,13 +65,20 @@ async def send_stream(request: web.BaseRequest, exchange: Exchange, headers: Seq
     return response
 
 
-async def _send_pieces(response: web.StreamResponse, exchange: Exchange, length: int | None) -> None:
+async def _send_pieces(
+    request: web.BaseRequest, response: web.StreamResponse, exchange: Exchange, length: int | None
+) -> None:
     sent = 0
     while (piece := await exchange.next_piece()) is not None:
         sent += len(piece)
         if length is not None and sent > length:
             break
-        await response.write(piece)
+        # A caller who reads slowly, or not at all, must not keep a call that is over.
+        exchange.on_cut = partial(reset, request)
+        try:
+            await response.write(piece)
+        finally:
+            exchange.on_cut = None
         exchange.taken(len(piece))
     if exchange.failure is None and length is not None and sent != length:
         exchange.fail("bad_response", f"Content-Length is {length}, but the stream has {sent} bytes or more")

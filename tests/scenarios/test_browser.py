@@ -188,3 +188,37 @@ def test_on_a_host_of_its_own_a_functions_page_is_a_page_like_any(
     assert page.evaluate("localStorage.length") == 0
     assert calls(page, "/echo") == {"method": "GET", "cookie": "mine=1", "body": None}
     page.close()
+
+
+DOCS = """
+import json
+
+PAGE = b"<!doctype html><title>docs</title>"
+
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    page = scope["path"].endswith("/docs")
+    kind, body = (b"text/html", PAGE) if page else (b"application/json", json.dumps({"path": scope["path"]}).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def test_a_page_of_documentation_reads_what_it_documents_on_both_hosts_and_calls_it_on_its_own(
+    server: Server, client: Client, name: str, browser: Browser
+) -> None:
+    client.commit(
+        {"clowdy.yaml": "functions: {app: {handler: docs.py:app}}\nroutes: {ANY /*path: app}\n", "docs.py": DOCS}
+    )
+    client.push()
+    page = browser.new_page()
+    prefix = f"/api/gateway/{name}"
+    page.goto(f"{server.url}{prefix}/docs")
+    assert calls(page, f"{prefix}/openapi.json") == {"path": f"{prefix}/openapi.json"}
+    assert calls(page, f"{prefix}/items") == "TypeError"
+    page.goto(f"{own_host(server, name)}/docs")
+    assert calls(page, "/openapi.json") == {"path": "/openapi.json"}
+    assert calls(page, "/items") == {"path": "/items"}
+    page.close()

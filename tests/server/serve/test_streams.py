@@ -176,6 +176,35 @@ async def test_a_caller_who_takes_nothing_gives_no_credit_and_is_let_go(monkeypa
             assert (on.records[0].status, on.records[0].http_status) == ("error", 200)
 
 
+async def test_a_call_that_fails_does_not_wait_for_a_caller_who_reads_slowly(on: Stage) -> None:
+    on.play("GET /a: silent")
+    reader, writer = await on.connect()
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    writer.transport.pause_reading()
+    writer.write(GET)
+    while not on.pool.calls:
+        await asyncio.sleep(0.001)
+    told = on.pool.calls[0]
+    told.sink.head(TEXT)
+    sent = 0
+    # Until the connection takes no more.
+    for _ in range(200):
+        if sent - sum(told.instance.credits) < 256 * 1024:
+            told.sink.piece(b"x" * 65536)
+            sent += 65536
+        await asyncio.sleep(0.001)
+    told.sink.failed(FailureCode.TIMEOUT, "Function timed out after 5 seconds")
+    async with asyncio.timeout(1):
+        while not on.records:
+            await asyncio.sleep(0.001)
+    assert (on.records[0].status, on.records[0].code) == ("timeout", "timeout")
+    writer.transport.resume_reading()
+    with pytest.raises(ConnectionError):
+        while await reader.read(1 << 20):
+            pass
+    writer.close()
+
+
 async def test_an_instance_that_ignores_its_credit_is_ended(on: Stage) -> None:
     on.play("GET /a: silent")
     reader, writer, told = await begun(on, GET)
