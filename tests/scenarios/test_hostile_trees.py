@@ -25,7 +25,7 @@ def pushed(client: Client) -> Client:
         (b"functions:\n  hello: {}\n  hello: {}\n", "duplicate key"),
         (b"[" * 50_000, "clowdy.yaml:"),
         (b"a: " + b"x" * 300_000, "256 KB"),
-        (b"functions:\n  hello: {network: true}\n", "not available in this version"),
+        (b"functions:\n  hello: {network: database}\n", "not available in this version"),
         (b"functions:\n  hello: {}\ndatabase: postgres\n", "not available in this version"),
         (b"functions:\n  hello: {handler: ../etc/passwd.py:x}\n", "clowdy.yaml:2:"),
         (b"functions:\n  hello: {handler: functions/none.py:handler}\n", "functions/none.py"),
