@@ -29,6 +29,8 @@ from clowdy.server.git.wire import GitWire
 from .packs import Builder, request
 from .remote import Client, Remote
 
+pytestmark = pytest.mark.slow
+
 CREDENTIALS = aiohttp.encode_basic_auth("ana", "secret")
 MAIN = "refs/heads/main"
 

@@ -22,6 +22,8 @@ from clowdy.server.people.tokens import Scope
 
 from .remote import Client, Remote
 
+pytestmark = pytest.mark.slow
+
 CREDENTIALS = aiohttp.encode_basic_auth("ana", "secret")
 
 

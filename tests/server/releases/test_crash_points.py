@@ -22,6 +22,8 @@ from clowdy.server.store.releases import State
 
 from .world import World, files, world
 
+pytestmark = pytest.mark.slow
+
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"
 
 

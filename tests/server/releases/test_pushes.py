@@ -13,6 +13,8 @@ from tests.runtimes.memory_driver import Behaviour
 
 from .world import World, files
 
+pytestmark = pytest.mark.slow
+
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"
 
 

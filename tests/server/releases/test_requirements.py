@@ -18,6 +18,8 @@ from tests.runtimes.memory_packages import MemoryPackages
 
 from .world import World, files, world
 
+pytestmark = pytest.mark.slow
+
 MAIN, LIVE = "refs/heads/main", "refs/heads/live"
 HTTPX = "requirements: [httpx]\n"
 DAY = 86_400
