@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clowdy.runtimes.sandbox.command import System
+from clowdy.runtimes.sandbox.command import System, shown
 
 SECCOMP_DESCRIPTOR = 3
-_DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
 class Bind(NamedTuple):
@@ -39,14 +38,8 @@ def build_command(
         *(("--share-net",) if share_network else ()),
         *("--die-with-parent", "--new-session", "--hostname", "build"),
     ]
-    for each in system.folders:
-        command += ["--ro-bind", each, each]
-    for target, name in system.links:
-        command += ["--symlink", target, name]
-    command += ["--proc", "/proc", "--tmpfs", "/dev"]
-    for device in _DEVICES:
-        command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     command += [
+        *shown(system),
         *("--symlink", "/proc/self/fd", "/dev/fd", "--symlink", "/tmp", "/dev/shm"),  # noqa: S108  (its own)
         *("--remount-ro", "/dev"),
         *("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108  (its own)

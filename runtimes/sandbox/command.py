@@ -38,6 +38,19 @@ def find_system(python_prefix: str, top: Path = Path("/")) -> System:
     return System(tuple(links), tuple(folders))
 
 
+def shown(system: System) -> list[str]:
+    """The arguments by which bubblewrap shows the system read-only, and the devices that are no way out."""
+    arguments: list[str] = []
+    for folder in system.folders:
+        arguments += ["--ro-bind", folder, folder]
+    for target, name in system.links:
+        arguments += ["--symlink", target, name]
+    arguments += ["--proc", "/proc", "--tmpfs", "/dev"]
+    for device in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    return arguments
+
+
 def sandbox_command(
     bubblewrap: str,
     system: System,
@@ -61,14 +74,8 @@ def sandbox_command(
         *("--die-with-parent", "--new-session", "--clearenv"),
         *("--hostname", "function"),
     ]
-    for folder in system.folders:
-        command += ["--ro-bind", folder, folder]
-    for target, name in system.links:
-        command += ["--symlink", target, name]
-    command += ["--proc", "/proc", "--tmpfs", "/dev"]
-    for device in _DEVICES:
-        command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     command += [
+        *shown(system),
         *("--symlink", "/proc/self/fd", "/dev/fd"),
         *("--symlink", "/proc/self/fd/0", "/dev/stdin"),
         *("--symlink", "/proc/self/fd/1", "/dev/stdout"),

@@ -43,13 +43,7 @@ async def renew(context: Context, seconds: float = RENEW_SECONDS) -> list[str]:
 
     tasks = [asyncio.create_task(run(serving, names)) for serving in served.values() for names in _groups(serving)]
     wanted = sum(len(serving.applications) for serving in served.values())
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        for task in late:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                log.warning("live releases cannot be prepared: %s", ended)
+    await _end(tasks, seconds, "live releases cannot be prepared")
     for project_id, problems in failed.items():
         _serve_less(context, served[project_id], problems)
     lines = [text for problems in failed.values() for text in problems.values()]
@@ -77,14 +71,20 @@ async def _install(context: Context, seconds: float) -> defaultdict[str, dict[st
             context.pool.keep_project(serving.project.id, installed.applications.values())
 
     tasks = [asyncio.create_task(install(serving)) for serving in context.live.values() if serving.record.lock]
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        for task in late:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                log.warning("requirements of live releases cannot be installed: %s", ended)
+    await _end(tasks, seconds, "requirements of live releases cannot be installed")
     return failed
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]], seconds: float, complaint: str) -> None:
+    """Returns when all have ended, those that take longer because they were told to; logs what they raised."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            log.warning("%s: %s", complaint, ended)
 
 
 def _groups(serving: Serving) -> list[list[str]]:
