@@ -16,6 +16,7 @@ from typing import Protocol
 
 from clowdy.schema.units import MEBIBYTE
 from clowdy.server.errors import Unavailable
+from clowdy.server.git.abandoned import AbandonedQuarantines
 from clowdy.server.git.advertisement import capabilities_of, for_pushes, preamble
 from clowdy.server.git.body import Body
 from clowdy.server.git.environment import clean_environment
@@ -88,6 +89,7 @@ class GitWire:
         self._fetches = asyncio.Semaphore(settings.fetches)
         self._pushes = asyncio.Semaphore(settings.pushes)
         self._running: set[asyncio.Task[None]] = set()
+        self._abandoned = AbandonedQuarantines()
         self._configs = {Service.FETCH: _FETCH, Service.PUSH: _push_config(settings)}
 
     async def advertise(self, service: Service, repository: Path | None, git_protocol: str | None = None) -> bytes:
@@ -153,7 +155,7 @@ class GitWire:
                 async with _place(self._pushes):
                     talk = HookTalk(push_id, repository, *(handlers or self._handlers))
                     child = self._start_push(repository, git_protocol, talk)
-                    async with answering(talk), child:
+                    async with self._abandoned.watch(repository), answering(talk), child:
                         await push.run(child, body)
             finally:
                 if closing is not None:
