@@ -22,7 +22,7 @@ def small(folder: Path) -> Iterator[Figure]:
     """A push that changes the code of one function, and a rollback by push."""
     pushes: tuple[list[float], list[float]] = ([], [])
     rollbacks: tuple[list[float], list[float]] = ([], [])
-    with clowdy(folder / "server") as server, _backend(folder, "shop") as plain:
+    with clowdy(folder / "server") as server, backend(folder, "shop") as plain:
         client = server.client(folder / "work", "shop")
         client.git("remote", "add", "plain", plain("shop"))
         client.hello("Hello 0")
@@ -45,7 +45,7 @@ def small(folder: Path) -> Iterator[Figure]:
 def large(folder: Path) -> Iterator[Figure]:
     """A push that changes one file of many."""
     pushes: tuple[list[float], list[float]] = ([], [])
-    with clowdy(folder / "server") as server, _backend(folder, "shop") as plain:
+    with clowdy(folder / "server") as server, backend(folder, "shop") as plain:
         client = server.client(folder / "work", "shop")
         client.git("remote", "add", "plain", plain("shop"))
         client.git("config", "gc.auto", "0")
@@ -83,7 +83,7 @@ class _Backend:
         return f"http://any:{ADMIN}@127.0.0.1:{self._port}/git/{name}.git"
 
 
-_backend = _Backend
+backend = _Backend
 
 
 def _in_turn(number: int, times: tuple[list[float], list[float]]) -> list[tuple[str, list[float]]]:

@@ -32,17 +32,17 @@ def starts(folder: Path) -> Iterator[Figure]:
         interpreter: list[float] = []
         with Caller(server.port) as caller, Caller(bare.port) as other:
             for number in range(SINGLE):
-                interpreter.append(_start(python))
+                interpreter.append(start_of(python))
                 with_standby.append(caller.milliseconds(_path(number)))
                 _settled(server, standbys + number + 1)
-                interpreter.append(_start(python))
+                interpreter.append(start_of(python))
                 without.append(other.milliseconds(_path(number)))
         weights = [sum(map(memory, [first, *below(first)])) for first in _instances(bare)]
         slow: list[float] = []
         for turn in range(ROUNDS):
             _settled(server, standbys + SINGLE + AT_ONCE * turn)
             numbers = range(SINGLE + AT_ONCE * turn, SINGLE + AT_ONCE * (turn + 1))
-            interpreter.append(_start(python))
+            interpreter.append(start_of(python))
             callers = [Caller(server.port) for _ in numbers]
             slow.append(slowest(callers, [_path(number) for number in numbers]))
             for caller in callers:
@@ -81,7 +81,7 @@ def _path(number: int) -> str:
     return f"/api/gateway/shop/f{number}"
 
 
-def _start(python: str) -> float:
+def start_of(python: str) -> float:
     """Milliseconds from nothing to the end of an interpreter that does nothing."""
     began = time.perf_counter()
     pid = os.posix_spawn(python, [python, "-I", "-S", "-c", "pass"], {})

@@ -11,20 +11,22 @@ HEADINGS = ("row", "what", "against", "ratio", "target", "", "measured")
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `value` is a ratio, or has the unit in which `target` is given."""
+    """One line of the table. `value` is a ratio, or has the unit in which `target` is given; None is only shown."""
 
     row: str
     what: str
     against: str
     value: float
-    target: float
+    target: float | None
     shown: str
     at_most: bool = True
     unit: str = ""
 
     @property
     def reached(self) -> bool:
-        """Whether the target is met."""
+        """Whether the target is met, if there is one."""
+        if self.target is None:
+            return True
         return self.value <= self.target if self.at_most else self.value >= self.target
 
     @property
@@ -36,8 +38,8 @@ class Figure:
             self.what,
             self.against,
             _number(self.value, self.unit),
-            f"{bound} {_number(self.target, self.unit)}",
-            "reached" if self.reached else "NOT REACHED",
+            "-" if self.target is None else f"{bound} {_number(self.target, self.unit)}",
+            "" if self.target is None else "reached" if self.reached else "NOT REACHED",
             self.shown,
         )
 

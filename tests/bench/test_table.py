@@ -25,6 +25,12 @@ def test_a_miss_is_told_in_the_table() -> None:
     assert "2.50 x  <= 2 x  NOT REACHED  5 ms and 2 ms" in table
 
 
+def test_a_figure_without_a_target_is_only_shown() -> None:
+    figure = Figure("row", "what", "against", 2.5, None, "5 ms and 2 ms")
+    assert figure.reached
+    assert "2.50   -               5 ms and 2 ms" in show([figure])
+
+
 def test_noise_that_hits_both_of_a_pair_goes_out() -> None:
     assert paired([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == 2.0
 
