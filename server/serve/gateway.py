@@ -11,7 +11,7 @@ from aiohttp import web
 
 from clowdy.runtimes.api import Application, DriverUnavailable, StartFailed
 from clowdy.runtimes.pool import Busy, NotServed
-from clowdy.server.serve import answers
+from clowdy.server.serve import answers, cors
 from clowdy.server.serve.answers import JSON, AnswerHead, Header, confine, error_body
 from clowdy.server.serve.call_ids import new_call_id
 from clowdy.server.serve.exchange import Exchange, Leasing, Ledger
@@ -37,8 +37,6 @@ from clowdy.server.serve.table import PREFIX, Live, Mount, ProjectTable, Target
 
 MayReadLogs = Callable[[str | None, str, str | None], bool]
 """Whether the token in an Authorization header may read a project's logs; the address is for limits of tries."""
-
-CORS_SECONDS = 600
 
 WAYS_KEPT = 4096
 WAY_CHARACTERS = 512
@@ -255,14 +253,9 @@ class Gateway:
         """All headers of a function's answer, except for its length, from `answer` as the function gave it."""
         given = answers.without_session(answer.headers) if mount.own_host else confine(answer.headers, mount.prefix)
         headers = [*mount.headers, ("X-Request-Id", request_id), *given]
-        if mount.project.cors and origin:
-            names = {name.lower() for name, _ in given}
-            if "access-control-allow-origin" not in names:
-                headers += _cors(mount.project.cors, origin)
-        elif origin == "null" and describes_itself(mount, path):
-            # A page of documentation has no origin here and could not show what it documents. Without the visitor's
-            # credentials, which this does not allow to be sent, anybody gets the same.
-            headers += [("Vary", "Origin"), ("Access-Control-Allow-Origin", "null")]
+        described = describes_itself(mount, path)
+        if described or mount.project.cors:
+            return cors.share(headers, mount.project.cors, origin, described=described)
         return headers
 
     # One request, with everything that may come of it.
@@ -301,7 +294,8 @@ class Gateway:
         routed = self.route(mount.project, request.method, place.path)
         if isinstance(routed, Refusal):
             if routed.status == 204:
-                routed = routed._replace(headers=(*routed.headers, *_preflight(mount.project.cors, request, routed)))
+                told = cors.answer_options(mount.project.cors, request.headers, dict(routed.headers)["Allow"])
+                routed = routed._replace(headers=(*routed.headers, *told))
             return self.refuse(request, mount, request_id, routed)
         exchange = self.exchange(mount, routed, request_id, request.method, place, self.headers_for(request.headers))
         version = f"{request.version.major}.{request.version.minor}"
@@ -368,7 +362,7 @@ class Gateway:
         if mount is not None:
             headers += mount.headers
             if mount.project.cors and refusal.status != 204:
-                headers += _cors(mount.project.cors, request.headers.get("Origin"))
+                headers = cors.share(headers, mount.project.cors, request.headers.get("Origin"))
         body = b""
         if refusal.detail:
             error = None if mount is None else self.for_author(request, mount.project, refusal)
@@ -433,37 +427,6 @@ def failure_of(exchange: Exchange) -> Refusal:
         "crashed": (502, "Function crashed"),
     }.get(code, (502, "Function crashed"))
     return Refusal(status, code, detail, (), text)
-
-
-def _cors(allowed: Sequence[str], origin: str | None) -> list[Header]:
-    """What lets a page of `origin` read an answer. Origins that are named may send their cookies, any origin not."""
-    if "*" in allowed:
-        return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", "*")]
-    headers: list[Header] = [("Vary", "Origin")]
-    if origin is not None and origin in allowed:
-        headers += [
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Allow-Credentials", "true"),
-            ("Access-Control-Expose-Headers", "X-Request-Id, X-Clowdy-Release"),
-        ]
-    return headers
-
-
-def _preflight(allowed: Sequence[str], request: web.BaseRequest, refusal: Refusal) -> list[Header]:
-    """The answer to a browser that asks before it sends what a form could not."""
-    origin = request.headers.get("Origin")
-    if not allowed or origin is None or "Access-Control-Request-Method" not in request.headers:
-        return []
-    headers = _cors(allowed, origin)
-    if not any(name == "Access-Control-Allow-Origin" for name, _ in headers):
-        return headers
-    headers = [header for header in headers if header[0] != "Access-Control-Expose-Headers"]
-    headers.append(("Access-Control-Allow-Methods", dict(refusal.headers)["Allow"]))
-    asked = request.headers.get("Access-Control-Request-Headers", "")
-    if asked and answers.is_sendable(asked):
-        headers.append(("Access-Control-Allow-Headers", asked))
-    headers.append(("Access-Control-Max-Age", str(CORS_SECONDS)))
-    return headers
 
 
 def _path_and_head(mount: Mount, routed: Routed, place: Place) -> tuple[str, bytes]:

@@ -181,6 +181,16 @@ async def test_head_has_the_length_of_get_and_no_body(on: Stage) -> None:
     assert on.records[1].method == "HEAD"
 
 
+async def test_a_function_of_every_method_sees_head_as_get(on: Stage) -> None:
+    on.play("ANY /*path: echo")
+
+    head = await on.ask("/api/gateway/shop/a", "HEAD")
+
+    assert (head.status, head.body) == (200, b"")
+    assert on.pool.calls[0].event["method"] == "GET"
+    assert on.records[0].method == "HEAD"
+
+
 @pytest.mark.parametrize(
     ("headers", "kept"),
     [
@@ -478,12 +488,76 @@ async def test_answers_may_be_read_by_the_named_origins(
         assert reply.all("Access-Control-Allow-Origin") == allowed
 
 
+async def test_a_plain_options_may_be_read_by_the_named_origins(on: Stage) -> None:
+    on.play("GET /a: echo", cors=("https://a.example",))
+
+    reply = await on.ask("/api/gateway/shop/a", "OPTIONS", [("Origin", "https://a.example")])
+    assert (reply.status, reply["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert reply["Access-Control-Allow-Origin"] == "https://a.example"
+    assert not reply.all("Access-Control-Allow-Methods")
+
+
+@pytest.mark.parametrize("origin", ["https://a.example", "https://b.example", None])
+async def test_caches_are_told_that_answers_are_others_for_other_origins(on: Stage, origin: str | None) -> None:
+    def told(status: int, *headers: tuple[str, str]) -> Function:
+        return answering(b"x", status, headers)
+
+    on.play(
+        "GET /plain: echo",
+        *(f"GET /{name}: {name}" for name in ("text", "none", "vary", "all", "own")),
+        cors=("https://a.example",),
+        text=told(200, ("Content-Type", "text/plain"), ("Cache-Control", "max-age=600")),
+        none=told(304),
+        vary=told(200, ("Vary", "Accept, accept-encoding"), ("vary", "Cookie")),
+        all=told(200, ("Vary", "*")),
+        own=told(200, ("Access-Control-Allow-Origin", "https://own.example"), ("Vary", "origin")),
+    )
+    headers = [] if origin is None else [("Origin", origin)]
+    for method, path, vary in (
+        ("GET", "plain", "Origin"),
+        ("GET", "text", "Origin"),
+        ("HEAD", "text", "Origin"),
+        ("GET", "none", "Origin"),
+        ("GET", "vary", "Accept, accept-encoding, Cookie, Origin"),
+        ("GET", "all", "*"),
+        ("GET", "own", "origin"),
+        ("GET", "missing", "Origin"),
+        ("POST", "plain", "Origin"),
+        ("OPTIONS", "plain", "Origin"),
+    ):
+        reply = await on.ask(f"/api/gateway/shop/{path}", method, headers)
+        assert (path, reply.all("Vary")) == (path, [vary])
+
+
+async def test_any_origin_needs_no_word_to_caches_and_is_said_to_all(on: Stage) -> None:
+    on.play("GET /a: echo", cors=("*",))
+
+    for method in ("GET", "OPTIONS"):
+        reply = await on.ask("/api/gateway/shop/a", method)
+        assert (reply["Access-Control-Allow-Origin"], reply.all("Vary")) == ("*", [])
+
+
+@pytest.mark.parametrize("cors", [(), ("https://a.example",), ("*",)])
+async def test_a_page_without_an_origin_reads_the_description_that_it_documents(
+    on: Stage, cors: tuple[str, ...]
+) -> None:
+    on.play("GET /openapi.json: api", cors=cors, api=answering(b"{}", headers=[("Content-Type", "application/json")]))
+
+    described = await on.ask("/api/gateway/shop/openapi.json", headers=[("Origin", "null")])
+    assert described["Access-Control-Allow-Origin"] in ("null", "*")
+    again = await on.ask("/api/gateway/shop/openapi.json")
+    assert again.all("Vary") == ([] if "*" in cors else ["Origin"])
+    elsewhere = await on.ask("/openapi.json", headers=[("Origin", "null")], host="shop.localhost")
+    assert elsewhere.all("Access-Control-Allow-Origin") == (["*"] if "*" in cors else [])
+
+
 async def test_a_function_that_says_who_may_read_is_believed(on: Stage) -> None:
     mine = answering(b"", headers=[("Access-Control-Allow-Origin", "https://mine.example")])
-    on.play("GET /a: mine", cors=("*",), mine=mine)
+    on.play("GET /a: mine", "GET /openapi.json: mine", cors=("*",), mine=mine)
 
-    reply = await on.ask("/api/gateway/shop/a", headers=[("Origin", "https://x.example")])
-    assert reply["Access-Control-Allow-Origin"] == "https://mine.example"
+    for path, origin in (("a", "https://x.example"), ("openapi.json", "null")):
+        reply = await on.ask(f"/api/gateway/shop/{path}", headers=[("Origin", origin)])
+        assert reply["Access-Control-Allow-Origin"] == "https://mine.example"
 
 
 # Releases.
