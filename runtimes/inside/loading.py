@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR, _VARIADIC = 0x20, 0x80 | 0x100, 0x200, 0x04
 
 
-_ASGI = "ASGI application"
+_ASGI, _WSGI = "ASGI application", "WSGI application"
 _APPLICATIONS = {
     _ASGI: ("scope", "receive", "send"),
-    "WSGI application": ("environ", "start_response"),
+    _WSGI: ("environ", "start_response"),
 }
+_ARTICLES = {_ASGI: "An", _WSGI: "A"}
 
 
 class LoadError(Exception):
@@ -119,7 +120,7 @@ def recognise(value: Any, kind: str) -> Function:
     flags = 0 if code is None else code.co_flags
     shape, auto = "handler", kind == "auto"
     if kind == "wsgi" or (auto and (names[:2] == ("environ", "start_response") or hasattr(value, "wsgi_app"))):
-        shape = "WSGI application"
+        shape = _WSGI
     elif kind == "asgi" or (auto and (names[:3] == _APPLICATIONS[_ASGI] or (required == 3 and flags & _COROUTINE))):
         shape = _ASGI
     elif flags & _ASYNC_GENERATOR:
@@ -131,7 +132,8 @@ def recognise(value: Any, kind: str) -> Function:
     variadic = bool(flags & _VARIADIC)
     wanted = _APPLICATIONS.get(shape)
     if wanted is not None and code is not None and not variadic and not required <= len(wanted) <= len(names):
-        raise LoadError("not callable", f"An {shape} takes {', '.join(wanted)}: this one takes {required} arguments")
+        takes = f"takes {', '.join(wanted)}: this one takes {required} arguments"
+        raise LoadError("not callable", f"{_ARTICLES[shape]} {shape} {takes}")
     if code is not None and shape in ("handler", "async handler") and not variadic and (not names or required > 2):
         takes = f"{required} arguments" if names else "no argument"
         raise LoadError("not callable", f"A handler takes an event, or an event and a context: this one takes {takes}")

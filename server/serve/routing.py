@@ -92,6 +92,9 @@ class RouteTable:
 
         Raises BadPath when a segment is not percent-encoded UTF-8 or holds a NUL.
         """
+        if method == "HEAD":
+            # The function sees GET, since it was written for that; the gateway drops the body.
+            method = "GET"
         # Most requests name a path without parameters, and then no other route can be more specific.
         leaves = self._literal.get(path)
         if leaves is not None:
@@ -145,10 +148,6 @@ def _find(root: _Node, segments: Sequence[str], method: str) -> Match | MethodNo
 
 def _choose(leaves: Mapping[str, _Leaf], method: str, values: Sequence[str]) -> Match | None:
     leaf = leaves.get(method)
-    if leaf is None and method == "HEAD":
-        # The function of a GET route sees GET, since it was written for that; the gateway drops the body.
-        leaf = leaves.get("GET")
-        method = "GET" if leaf is not None else method
     if leaf is None and method not in _NEVER:
         leaf = leaves.get(ANY)
     if leaf is None:

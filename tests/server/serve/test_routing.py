@@ -77,8 +77,15 @@ def test_head_is_served_by_get_and_by_any() -> None:
     assert (match.route.method, match.method) == ("GET", "GET")
     match = routes.match("HEAD", "/b")
     assert isinstance(match, Match)
-    assert (match.route.method, match.method) == ("ANY", "HEAD")
+    assert (match.route.method, match.method) == ("ANY", "GET")
     assert routes.match("HEAD", "/c") == MethodNotAllowed("POST, OPTIONS")
+
+
+def test_head_is_what_get_is_also_where_another_route_would_take_it() -> None:
+    routes = table("ANY /a", "GET /*rest", "POST /b")
+
+    for path in ("/a", "/b", "/c"):
+        assert routes.match("HEAD", path) == routes.match("GET", path)
 
 
 def test_allow_names_every_method_that_some_route_of_the_path_takes() -> None:
