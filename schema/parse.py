@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clowdy.schema.endpoints import read_checks, read_routes
@@ -10,6 +9,7 @@ from clowdy.schema.functions import read_function
 from clowdy.schema.manifest import Auth, Manifest
 from clowdy.schema.marks import Marks, Repetition
 from clowdy.schema.nodes import Mapping, Scalar, Sequence, read_nodes
+from clowdy.schema.origins import check_origin
 from clowdy.schema.paths import check_path
 from clowdy.schema.problems import Problem
 from clowdy.schema.reading import Reading, label
@@ -131,11 +131,19 @@ def _text(reading: Reading, key: str) -> str | None:
 def _cors(reading: Reading) -> tuple[str, ...]:
     cors = reading.data.get("cors")
     origins = cors.get("origins") if isinstance(cors, dict) else cors
-    if not reading.is_sound(("cors", "origins")):
+    path = ("cors", "origins")
+    if not reading.is_sound(path):
         return ()
     if origins is True:
         return (ANY_ORIGIN,)
-    return tuple(origin for origin in _texts(origins))
+    allowed: list[str] = []
+    for index, text in enumerate(origins) if isinstance(origins, list) else ():
+        try:
+            if isinstance(text, str) and reading.is_sound((*path, index)):
+                allowed.append(check_origin(text))
+        except Rejection as rejection:
+            reading.reject((*path, index), rejection)
+    return tuple(allowed)
 
 
 def _requirements(reading: Reading) -> tuple[tuple[str, ...], str | None]:
@@ -158,7 +166,3 @@ def _requirements(reading: Reading) -> tuple[tuple[str, ...], str | None]:
         except Rejection as rejection:
             reading.reject((*path, index), rejection)
     return tuple(requirements), None
-
-
-def _texts(values: object) -> Iterable[str]:
-    return (value for value in values if isinstance(value, str)) if isinstance(values, list) else ()

@@ -22,7 +22,7 @@ from clowdy.schema.units import is_memory, is_timeout
 
 _SPOKEN_BOOLEANS = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 # Their patterns stand in the schema for editors alone: who reads the text says better what is wrong.
-_READ_ELSEWHERE = ("handler", "request", "schedule", "function")
+_READ_ELSEWHERE = ("handler", "request", "schedule", "function", "origins")
 _COUNTS = ("maxProperties", "maxItems")
 
 
