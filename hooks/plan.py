@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from clowdy.hooks.differences import LineCount, function_changes, moved, version_changes
 from clowdy.schema.manifest import CheckSpec, FunctionSpec, Manifest, Network, RouteSpec
+from clowdy.schema.parse import ANY_ORIGIN
 from clowdy.schema.release import FunctionVersion
 
 SECONDS_OF = (("s", 1), ("min", 60), ("h", 3600), ("days", 86400))
@@ -346,13 +347,18 @@ def _by_request(manifest: Manifest) -> dict[tuple[str, str, int], CheckSpec]:
 
 
 def _cors(before: Manifest, after: Manifest) -> Iterable[Row]:
-    old, new = ", ".join(before.cors), ", ".join(after.cors)
-    if old == new:
+    if set(before.cors) == set(after.cors):
         return
-    widened = bool(set(after.cors) - set(before.cors))
+    old, new = ", ".join(before.cors), ", ".join(after.cors)
     sign = "+" if not old else "-" if not new else "~"
     text = moved(old, new) if old and new else new or old
-    yield Row(sign, "cors", "origins", text, _WIDENED if widened and old else "")
+    warning = ""
+    if ANY_ORIGIN in before.cors and new:
+        # Fewer origins, but of named ones the visitor's cookies are taken, which any origin may not send.
+        warning = "with cookies"
+    elif old and set(after.cors) - set(before.cors):
+        warning = _WIDENED
+    yield Row(sign, "cors", "origins", text, warning)
 
 
 def _unchanged(rows: Sequence[Row], *, restarts: bool) -> Row | None:

@@ -224,6 +224,27 @@ def test_checks_and_origins() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((), ("*",), [("+", "*", "")]),
+        (("*",), (), [("-", "*", "")]),
+        (("*",), ("https://a", "https://b"), [("~", "* → https://a, https://b", "with cookies")]),
+        (("https://a",), ("*",), [("~", "https://a → *", "widened")]),
+        (("https://a",), ("https://a", "https://b"), [("~", "https://a → https://a, https://b", "widened")]),
+        (("https://a", "https://b"), ("https://b",), [("~", "https://a, https://b → https://b", "")]),
+        (("https://a", "https://b"), ("https://b", "https://a"), []),
+        (("https://a", "https://a"), ("https://a",), []),
+    ],
+)
+def test_origins_are_widened_by_those_that_could_not_call_before(
+    before: tuple[str, ...], after: tuple[str, ...], expected: list[tuple[str, str, str]]
+) -> None:
+    plan = make_plan(side(cors=before), side(cors=after))
+
+    assert [(row.sign, row.text, row.warning) for row in plan.rows if row.kind == "cors"] == expected
+
+
 OLD = {"flask": "3.0", "h11": "0.14", "httpx": "0.27"}
 NEW = {"h11": "0.14", "h2": "4.1", "httpx": "0.28"}
 
