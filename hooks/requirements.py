@@ -92,7 +92,7 @@ class _Reader:
             return read
         values, places = read
         locked = self._tree.entry(lock_file) is not None
-        project = read_pyproject(values, places, locked=locked)
+        project = await asyncio.to_thread(read_pyproject, values, places, locked=locked)
         self._fits(project.requires_python, places, "[project")
         if not locked:
             return _found(Wanted(project.dependencies) if project.dependencies else None, places)

@@ -63,7 +63,7 @@ class FileProblem:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file that is TOML. Of the files that a lock lists, `wheels` and `sdist`, only hashes are kept."""
+    """A file that is TOML. Of the files that a lock lists only hashes, and places that are not on the web, are kept."""
 
     values: Mapping[str, Any]
 

@@ -26,7 +26,8 @@ FILE_SECONDS = 12
 NAMES = 200_000
 DEEPEST = 32
 """How deep the tables and lists of a TOML file may be nested."""
-
+HASHED = frozenset(("hash", "hashes"))
+"""What a lock's entry of a file has."""
 
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK = re.compile(rb"^[ \t\f]*(?:[#\r\n]|$)")
@@ -220,7 +221,7 @@ def tabulate(content: bytes) -> dict[str, Any]:
 
 
 def plain(value: Any, depth: int) -> Any:
-    """`value` as JSON has it. Of what a lock says of each file only the hashes are kept: the rest is most of it."""
+    """`value` as JSON has it, of the files that a lock lists only what `kept` takes: the rest is most of it."""
     if depth == 0:
         raise ValueError(f"nested more than {DEEPEST} deep")
     if isinstance(value, dict):
@@ -237,12 +238,17 @@ def plain(value: Any, depth: int) -> Any:
 
 
 def kept(value: Any, depth: int) -> Any:
-    """The hashes of one file, or of each of a list of files."""
+    """Of one file, or of each of a list of files, the hashes, and where it lies when that is not on the web."""
     if isinstance(value, list):
         return [kept(each, depth) for each in value]
-    if isinstance(value, dict):
-        return {key: plain(value[key], depth) for key in ("hash", "hashes") if key in value}
-    return None
+    if not isinstance(value, dict):
+        return None
+    if not HASHED & value.keys():
+        # What is only called like files of a lock, such as a package.
+        return plain(value, depth)
+    on_the_web = str(value.get("url", "")).startswith(("https://", "http://"))
+    keys = HASHED if on_the_web else (*HASHED, "url", "path")
+    return {key: plain(value[key], depth) for key in keys if key in value}
 
 
 def problem(line: int, column: int, message: str, source: str | None = None, length: int = 1) -> dict[str, Any]:

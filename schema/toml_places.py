@@ -16,7 +16,9 @@ from clowdy.schema.text import ELLIPSIS
 
 MOST_PROBLEMS = 50
 
-_HEADER = re.compile(r"^[ \t]{0,16}(\[\[?)[ \t]{0,4}([A-Za-z0-9_-]{1,60})[ \t]{0,4}\]", re.MULTILINE)
+_HEADER = re.compile(
+    r"^[ \t]{0,16}(\[\[?)[ \t]{0,4}([A-Za-z0-9_-]{1,60}(?:\.[A-Za-z0-9_-]{1,60}){0,4})[ \t]{0,4}\]", re.MULTILINE
+)
 
 
 class TomlPlaces:
@@ -47,10 +49,15 @@ class TomlPlaces:
             )
         return problems
 
+    def has(self, table: str) -> bool:
+        """Whether a table of that header was found."""
+        return table in self._tables
+
     def report(self, rejection: Rejection, table: str = "", index: int = 0, key: str = "", value: str = "") -> None:
         """Adds a problem at the value, written in quotes, of a key in the `index`-th table of that header.
 
-        `table` is as it is written, `[project` or `[[package`. What is not found is placed at what is around it.
+        `table` is as it is written, `[project`, `[tool.uv` or `[[package`. What is not found is placed at what is
+        around it.
         """
         if len(self._problems) >= MOST_PROBLEMS:
             self._more += 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from clowdy.schema.dependencies import Dependency, read_entries
 from clowdy.schema.locks import MOST_PINS, Pin, pin
 from clowdy.schema.rejection import Rejection
 from clowdy.schema.text import printable, quoted
@@ -37,6 +38,11 @@ _SOURCES = {
     "virtual": "a folder",
     "registry": "a folder",
 }
+_RULES = {
+    "constraint-dependencies": "constraints",
+    "override-dependencies": "overrides",
+    "exclude-dependencies": "excludes",
+}
 _NOT_AN_INDEX = "install it from the index, or put its code into the repository"
 _AGAIN = "make it again: uv lock"
 
@@ -49,13 +55,15 @@ class UvLock:
     """What was read: the pins, and what the lock was made from.
 
     `direct` has the locked versions of each package that the project itself names, without those that no platform
-    needs; `named` all that it named, or None where the file does not say.
+    needs; `declared` is all that it declared, its extras too, or None where the file does not say; `rules` what was
+    asked for beside it, by the keys of a pyproject.toml.
     """
 
     pins: tuple[Pin, ...]
     requires_python: str = ""
     direct: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    named: frozenset[str] | None = None
+    declared: tuple[Dependency, ...] | None = None
+    rules: Mapping[str, tuple[Dependency, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,8 @@ class _Reader:
         self._packages: Sequence[Mapping[str, Any]] = packages
         self._places = places
         self._requires_python = _text(values, "requires-python")
+        manifest = _mapping(values, "manifest")
+        self._rules = {key: read_entries(manifest.get(name)) for key, name in _RULES.items()}
         self._by_name: dict[str, list[int]] = {}
         for index, package in enumerate(packages):
             self._by_name.setdefault(canonicalize_name(package["name"]), []).append(index)
@@ -122,7 +132,7 @@ class _Reader:
         for need in self._needs(root, ""):
             versions = {_text(self._packages[index], "version") for index in self._meant(need)}
             direct[need.name] = direct.get(need.name, frozenset()) | versions
-        return UvLock(tuple(pins), self._requires_python, direct, self._named(root))
+        return UvLock(tuple(pins), self._requires_python, direct, self._declared(root), self._rules)
 
     def _root(self, project: str | None) -> int:
         own = [
@@ -193,12 +203,9 @@ class _Reader:
             raise Rejection(_CODE, f"this uv.lock has no entry for {quoted(need.name)}, which is needed", _AGAIN)
         return indexes
 
-    def _named(self, root: int) -> frozenset[str] | None:
+    def _declared(self, root: int) -> tuple[Dependency, ...] | None:
         listed = _mapping(self._packages[root], "metadata").get("requires-dist")
-        if not isinstance(listed, list):
-            return None
-        names = (entry.get("name") for entry in listed if isinstance(entry, dict))
-        return frozenset(canonicalize_name(name) for name in names if isinstance(name, str))
+        return read_entries(listed) if isinstance(listed, list) else None
 
 
 def _check_source(package: Mapping[str, Any]) -> None:

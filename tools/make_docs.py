@@ -47,7 +47,7 @@ CODES = {
     "not-available": "something that this version cannot do",
     "not-parallel": "`parallel` above 1 for what takes one call at a time",
     "push": "more than a push or a tree may have, or a tree that no machine could lay out",
-    "requirements": "a requirement that is more than name, extras, versions and marker, or a file of them that is not there",
+    "requirements": "a requirement that is more than name, extras, versions and marker, one that only a lock can keep, or a file of them that is not there",
     "route-duplicate": "a route that matches the same requests as an earlier one",
     "route-function": "a route to a function that is not in the file",
     "route-method": "a method that a route cannot have",

@@ -159,6 +159,137 @@ async def test_a_lock_that_is_out_of_date_is_refused(judge_files: JudgeFiles) ->
     assert {problem.file for problem in judgement.problems} == {"pyproject.toml"}
 
 
+async def test_a_lock_is_compared_by_what_its_conditions_mean(judge_files: JudgeFiles) -> None:
+    """uv writes markers, versions, names and extras in its own form, and what never holds as `python_version < '0'`."""
+    files = {
+        "pyproject_toml": (LOCKS / "forms.pyproject.toml").read_bytes(),
+        "uv_lock": (LOCKS / "forms.uv.lock").read_bytes(),
+    }
+    assert said(await judge_files(tree("pyproject.toml", **files))) == []
+
+
+LEFT_BEHIND = {
+    'pyproject.toml:7:5 uv.lock was made for "httpx[http2]>=0.27", wanted is "httpx[brotli,http2]>=0.27"': (
+        "httpx[http2]>=0.27",
+        "httpx[brotli,http2]>=0.27",
+    ),
+    'pyproject.toml:8:5 uv.lock was made for "colorama; sys_platform == \'win32\'", wanted is "colorama"': (
+        "colorama; sys_platform == 'win32'",
+        "colorama",
+    ),
+    'pyproject.toml:6:1 uv.lock still has "httpx[http2]>=0.27", which is not a dependency any more': (
+        '    "httpx[http2]>=0.27",\n',
+        "",
+    ),
+    'pyproject.toml:7:5 uv.lock was made for "httpx[http2]>=0.27", wanted is "httpx[http2]>=0.28"': (
+        "httpx[http2]>=0.27",
+        "httpx[http2]>=0.28",
+    ),
+    "pyproject.toml:14:1 uv.lock has httpx from an index, here it comes from a git repository: https://git.example/x": (
+        "[project.optional-dependencies]",
+        '[tool.uv.sources]\nHTTPX = { git = "https://git.example/x" }\n[project.optional-dependencies]',
+    ),
+    "pyproject.toml:13:1 uv.lock has httpx from an index, here it comes from the workspace": (
+        "[project.optional-dependencies]",
+        "[tool.uv.sources.httpx]\nworkspace = true\n[project.optional-dependencies]",
+    ),
+    "pyproject.toml:7:5 uv.lock has httpx from another index, here it comes from https://two.example/simple": (
+        "[project.optional-dependencies]",
+        '[tool.uv.sources]\nhttpx = { index = "two" }\n'
+        '[[tool.uv.index]]\nname = "two"\nurl = "https://a:b@two.example/simple/"\n[project.optional-dependencies]',
+    ),
+    "pyproject.toml:14:1 uv.lock was made with other constraint-dependencies": (
+        "[project.optional-dependencies]",
+        '[tool.uv]\nconstraint-dependencies = ["anyio<4"]\n[project.optional-dependencies]',
+    ),
+    "pyproject.toml:14:1 uv.lock was made with other exclude-dependencies": (
+        "[project.optional-dependencies]",
+        '[tool.uv]\nexclude-dependencies = ["anyio"]\n[project.optional-dependencies]',
+    ),
+}
+
+
+@pytest.mark.parametrize("problem", LEFT_BEHIND)
+async def test_a_lock_that_its_pyproject_has_left_behind_is_refused(judge_files: JudgeFiles, problem: str) -> None:
+    pyproject = "\n" + (LOCKS / "forks.pyproject.toml").read_text()
+    old, new = LEFT_BEHIND[problem]
+    assert old in pyproject
+    judgement = await judge_files(
+        tree(
+            "pyproject.toml",
+            pyproject_toml=pyproject.replace(old, new),
+            uv_lock=(LOCKS / "forks.uv.lock").read_text(),
+        )
+    )
+    assert said(judgement) == [problem]
+    assert {(each.code, each.hint) for each in judgement.problems} == {("lock", "make the lock again: uv lock")}
+
+
+async def test_what_is_for_an_extra_a_group_or_another_system_changes_nothing(judge_files: JudgeFiles) -> None:
+    pyproject = (LOCKS / "forks.pyproject.toml").read_text() + (
+        '[tool.uv.sources]\norjson = { git = "https://git.example/x" }\n'
+        'httpx = [{ path = "x", extra = "fast" }, { path = "y", group = "dev" }]\n'
+        'numpy = { path = "z", marker = "sys_platform == \'win32\'" }\n'
+    )
+    alone = await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))
+    locked = await judge_files(
+        tree("pyproject.toml", pyproject_toml=pyproject, uv_lock=(LOCKS / "forks.uv.lock").read_text())
+    )
+    assert (said(alone), said(locked)) == ([], [])
+
+
+ONLY_WITH_A_LOCK = {
+    "pyproject.toml:11:1 httpx comes from a git repository: https://git.example/x": (
+        '[tool.uv.sources]\nhttpx = { git = "https://git.example/x", tag = "1" }'
+    ),
+    "pyproject.toml:11:1 numpy comes from a URL: https://files.example/numpy.whl": (
+        '[tool.uv.sources]\nNumPy = { url = "https://files.example/numpy.whl" }'
+    ),
+    "pyproject.toml:11:1 numpy comes from a file or folder: ../numpy": (
+        '[tool.uv.sources]\nnumpy = { path = "../numpy", editable = true }'
+    ),
+    "pyproject.toml:11:1 httpx comes from the workspace": "[tool.uv.sources]\nhttpx = { workspace = true }",
+    "pyproject.toml:11:1 httpx comes from the index: ours": '[tool.uv.sources]\nhttpx = [{ index = "ours" }]',
+    "pyproject.toml:11:1 constraint-dependencies cannot be kept without a lock": (
+        '[tool.uv]\nconstraint-dependencies = ["idna<3"]'
+    ),
+    "pyproject.toml:11:1 override-dependencies cannot be kept without a lock": (
+        '[tool.uv]\noverride-dependencies = ["idna<3"]'
+    ),
+    "pyproject.toml:11:1 exclude-newer cannot be kept without a lock": '[tool.uv]\nexclude-newer = "2025-01-01"',
+}
+
+
+@pytest.mark.parametrize("problem", ONLY_WITH_A_LOCK)
+async def test_what_uv_is_told_besides_needs_a_lock(judge_files: JudgeFiles, problem: str) -> None:
+    pyproject = f"{PYPROJECT}\n{ONLY_WITH_A_LOCK[problem]}\n"
+    assert said(await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))) == [problem]
+
+
+async def test_a_package_may_be_called_as_lists_of_files_are(judge_files: JudgeFiles) -> None:
+    pyproject = '[project]\ndependencies = ["wheels"]\n[tool.uv.sources]\nwheels = { git = "https://git.example/x" }\n'
+    assert said(await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))) == [
+        "pyproject.toml:4:1 wheels comes from a git repository: https://git.example/x"
+    ]
+
+
+async def test_conditions_made_to_be_slow_are_compared_soon(judge_files: JudgeFiles) -> None:
+    condition = " or ".join(f"python_full_version != '3.{number}.1'" for number in range(10, 35))
+    lines = ",".join(f"\"a{number}; os_name != '{number}' or {condition}\"" for number in range(45))
+    listed = "".join(
+        f'{{ name = "b{number}", marker = "os_name != \'{number}\' or {condition}" }},' for number in range(20)
+    )
+    pyproject = f'[project]\nname = "shop"\ndependencies = [{lines}]\n'
+    lock = (
+        'version = 1\n[[package]]\nname = "shop"\nsource = { virtual = "." }\n[package.metadata]\nrequires-dist = ['
+        f"{listed}]\n"
+    )
+    began = time.monotonic()
+    judgement = await judge_files(tree("pyproject.toml", pyproject_toml=pyproject, uv_lock=lock))
+    assert time.monotonic() - began < 5
+    assert len(judgement.problems) == 51
+
+
 async def test_a_python_that_does_not_fit_is_said_where_it_is_asked_for(judge_files: JudgeFiles) -> None:
     files = tree("pyproject.toml", pyproject_toml=PYPROJECT)
     assert said(await judge_files(files, settings=Settings(python="3.12.1"))) == []
