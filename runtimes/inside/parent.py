@@ -24,7 +24,6 @@ _HARMLESS = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/d
 _TMP = "/tmp"  # noqa: S108  (the sandbox's own)
 _CLEAR_SECONDS = 5.0
 _THREAD_SECONDS = 0.05
-_WARM_TIMES = 10
 _MOST_DESCRIPTORS = 16
 # What the runner itself imports once it knows the shape.
 _RUNNER_PARTS = {
@@ -45,6 +44,10 @@ def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: byt
     """
     _import_the_rest(said["shape"])
     logs.stop()
+    if said["shape"] == "ASGI application":
+        from .warm import warm_up
+
+        warm_up(logs)
     reason = why_not(channel, logs)
     if reason:
         refusal = {"reason": "not forkable", "text": reason, "module": None}
@@ -62,31 +65,11 @@ def _import_the_rest(shape: str) -> None:
     """What every child would otherwise import for itself, in its own time and memory."""
     if shape in _RUNNER_PARTS:
         __import__(f"{__package__}.{_RUNNER_PARTS[shape]}")
-    if shape == "ASGI application":
-        _warm_up()
     for module in [part for name, part in _LATE_PARTS.items() if name in sys.modules]:
         try:
             __import__(module)
         except Exception:  # noqa: BLE001, S110  (a release that has no such part: its children find out by themselves)
             pass
-
-
-def _warm_up() -> None:
-    """Starts an application of no content: code that ran a few times is not written to any more, and stays shared."""
-    import asyncio
-
-    from .asgi import Application
-
-    async def nothing(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-
-    for _ in range(_WARM_TIMES):
-        application = Application(nothing)
-        application.start()
-        application.loop.run_until_complete(asyncio.sleep(0))
-        application.loop.close()
-    asyncio.set_event_loop(None)
 
 
 def why_not(channel: Channel, logs: Logs) -> str:
