@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import httpx
@@ -34,13 +35,14 @@ def begin(server: Server, tmp_path: Path, name: str):
     return made
 
 
-def png(width: int, height: int, colour: bytes) -> bytes:
-    """A picture of one colour."""
+def png(width: int, height: int, colour: bytes, rows: bytes | None = None) -> bytes:
+    """A picture of one colour, or with other `rows` than it says."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = b"".join(b"\0" + colour * width for _ in range(height))
+    if rows is None:
+        rows = b"".join(b"\0" + colour * width for _ in range(height))
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -56,6 +58,14 @@ def test_fastapi_keeps_items_and_documents_itself(server: Server, begin, name: s
         assert http.get(f"{base}/items/1").json() == item
         assert http.get(f"{base}/items").json() == [item]
         assert http.post(f"{base}/items", json={"name": ""}).status_code == 422
+        for refused in ({"name": "\ud800", "price_cents": 1}, {"name": "a", "price_cents": 1, "tags": ["\ud800"]}):
+            assert http.post(f"{base}/items", content=json.dumps(refused)).status_code == 422
+        assert http.get(f"{base}/items/{10**20}").status_code == 422
+        assert http.get(f"{base}/items?after={10**20}").status_code == 422
+        assert (
+            http.head(f"{base}/items/1").headers["Content-Length"]
+            == http.get(f"{base}/items/1").headers["Content-Length"]
+        )
         assert http.delete(f"{base}/items/1").status_code == 204
         assert http.get(f"{base}/items/1").status_code == 404
         assert f"/api/gateway/{name}/openapi.json" in http.get(f"{base}/docs").text
@@ -73,6 +83,18 @@ def test_flask_has_forms_cookies_and_templates(server: Server, begin, name: str)
         assert (added.status_code, added.headers["Location"]) == (303, "/")
         cookie = added.headers["Set-Cookie"].partition(";")[0]
         assert "Buy &lt;tea&gt;" in http.get(f"{server.url}/", headers={"Cookie": cookie}).text
+        full = False
+        for _ in range(20):
+            added = http.post(f"{server.url}/add", data={"text": "ж" * 80}, headers={"Cookie": cookie})
+            full = full or "The list is full" in added.text
+            assert full == (added.status_code == 400)
+            assert len(added.headers.get("Set-Cookie", "")) <= 4096
+            cookie = cookie if full else added.headers["Set-Cookie"].partition(";")[0]
+        assert full
+        assert http.get(f"{server.url}/", headers={"Cookie": cookie}).text.count("ж" * 80) == 15
+        for hostile in (b"[" * 3000, b'[{"text":"\\ud800","done":true}]'):
+            headers = {"Cookie": f"things={urlsafe_b64encode(hostile).decode()}"}
+            assert "Nothing yet." in http.get(f"{server.url}/", headers=headers).text
 
 
 def test_data_makes_a_thumbnail_of_an_upload(server: Server, begin, name: str) -> None:
@@ -84,6 +106,8 @@ def test_data_makes_a_thumbnail_of_an_upload(server: Server, begin, name: str) -
     assert server.call(name, "/colours?count=2", "POST", content=picture).json()[0]["colour"] == "#336699"
     refused = server.call(name, "/thumbnail", "POST", content=b"no picture")
     assert refused.status_code == 400
+    huge = server.call(name, "/thumbnail", "POST", content=png(60_000, 60_000, b"", b""))
+    assert (huge.status_code, huge.json()) == (400, {"detail": "its pixels are more than 24,000,000"})
 
 
 def test_webhook_takes_what_is_signed(server: Server, begin, name: str) -> None:
@@ -99,5 +123,9 @@ def test_webhook_takes_what_is_signed(server: Server, begin, name: str) -> None:
     for signature, status in ((right, 204), ("sha256=00", 401), ("", 401)):
         headers = {"X-Hub-Signature-256": signature, "X-GitHub-Event": "issues"}
         assert server.call(name, "/", "POST", content=body, headers=headers).status_code == status
+    deep = b"[" * 100_000
+    headers = {"X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), deep, hashlib.sha256).hexdigest()}
+    told = server.call(name, "/", "POST", content=deep, headers=headers)
+    assert (told.status_code, told.json()) == (400, {"detail": "the body is not JSON"})
     logs = server.api("GET", f"/api/projects/{name}/invocations").text
     assert "issues opened in ana/shop by ben" in logs

@@ -27,7 +27,7 @@ def receive(environ):
         return "401 Unauthorized", "the signature is not right"
     try:
         news = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "400 Bad Request", "the body is not JSON"
     text = line(environ.get("HTTP_X_GITHUB_EVENT", "event"), news)
     print(text)
@@ -49,10 +49,14 @@ def signed(body, signature):
 def line(event, news):
     """What happened, in one line."""
     news = news if isinstance(news, dict) else {}
-    repository, sender = news.get("repository"), news.get("sender")
-    where = repository.get("full_name", "?") if isinstance(repository, dict) else "?"
-    who = sender.get("login", "?") if isinstance(sender, dict) else "?"
-    return f"{event} {news.get('action', '')} in {where} by {who}".replace("  ", " ")
+    where, who = name(news.get("repository"), "full_name"), name(news.get("sender"), "login")
+    return f"{event} {name(news, 'action', '')} in {where} by {who}".replace("  ", " ")
+
+
+def name(thing, key, otherwise="?"):
+    """A text in what was sent, where there is one. JSON can hold half a surrogate pair, which cannot be printed."""
+    found = thing.get(key) if isinstance(thing, dict) else None
+    return found.encode("utf-8", "replace").decode() if isinstance(found, str) else otherwise
 
 
 def forward(text):

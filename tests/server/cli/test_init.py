@@ -42,6 +42,19 @@ def test_the_starter_is_complete_and_its_tests_pass_with_python_alone(terminal: 
     assert done.stdout.count("ok test_") == 3
 
 
+def test_the_webhook_starters_tests_pass_with_python_alone(terminal: Terminal) -> None:
+    terminal.run("init", "news", "--starter", "webhook")
+    done = subprocess.run(
+        [sys.executable, "-I", "tests/test_webhook.py"],
+        cwd=terminal.folder / "news",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ok test_") == 5
+
+
 def test_someone_without_a_name_in_git_gets_a_stand_in_for_this_commit_alone(terminal: Terminal) -> None:
     terminal.run("init", "hello")
     project = terminal.folder / "hello"

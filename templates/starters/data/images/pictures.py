@@ -22,7 +22,10 @@ def read(data: bytes) -> Image.Image:
         return ImageOps.exif_transpose(picture).convert("RGB")
     except NotAPicture:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        # Pillow's own limit is higher, and comes first.
+        raise NotAPicture(f"its pixels are more than {PIXELS:,}") from None
+    except (OSError, ValueError, SyntaxError):
         raise NotAPicture(f"this is no picture of the kinds {', '.join(FORMATS)}") from None
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -50,6 +52,10 @@ def test_what_is_no_picture_is_refused_with_the_reason():
 
 def test_a_huge_picture_is_refused_before_its_pixels_are_made():
     assert "pixels are more" in thumbnail(event(picture(6000, 5000)))["body"]["detail"]
+    small = picture(8, 8)
+    head = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
+    huge = small[:12] + head + struct.pack(">I", zlib.crc32(head)) + small[33:]
+    assert "pixels are more" in thumbnail(event(huge))["body"]["detail"]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
 from . import store
 from .models import Item, NewItem
@@ -19,9 +21,21 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Shop", lifespan=lifespan)
 
+ItemId = Annotated[int, Path(ge=1, le=store.LARGEST_ID)]
+
+
+@app.exception_handler(RequestValidationError)
+def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+    """What is wrong and where. FastAPI's own answer repeats the input, which can be what no answer can hold: NaN, or
+    half a surrogate pair."""
+    problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
+    return JSONResponse({"detail": problems}, 422)
+
 
 @app.get("/items")
-def list_items(limit: Annotated[int, Query(ge=1, le=100)] = 50, after: int = 0) -> list[Item]:
+def list_items(
+    limit: Annotated[int, Query(ge=1, le=100)] = 50, after: Annotated[int, Query(ge=0, le=store.LARGEST_ID)] = 0
+) -> list[Item]:
     return store.every(limit, after)
 
 
@@ -31,17 +45,17 @@ def add_item(item: NewItem) -> Item:
 
 
 @app.get("/items/{item_id}")
-def read_item(item_id: int) -> Item:
+def read_item(item_id: ItemId) -> Item:
     return found(store.find(item_id))
 
 
 @app.put("/items/{item_id}")
-def change_item(item_id: int, item: NewItem) -> Item:
+def change_item(item_id: ItemId, item: NewItem) -> Item:
     return found(store.change(item_id, item))
 
 
 @app.delete("/items/{item_id}", status_code=204)
-def remove_item(item_id: int) -> Response:
+def remove_item(item_id: ItemId) -> Response:
     if not store.remove(item_id):
         raise HTTPException(404, "There is no such item")
     return Response(status_code=204)

@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from .models import Item, NewItem
 
 PATH = os.environ.get("SHOP_DATABASE", "/tmp/shop.db")
+LARGEST_ID = 2**63 - 1
+"""SQLite's own limit."""
 
 
 @contextmanager

@@ -40,6 +40,28 @@ def test_what_is_no_item_is_refused_with_the_reason():
         assert {problem["loc"][-1] for problem in answer.json()["detail"]} == {"name", "price_cents"}
 
 
+def test_an_id_that_no_item_can_have_is_refused():
+    with TestClient(app) as client:
+        assert client.get(f"/items/{2**63 - 1}").status_code == 404
+        for path in (f"/items/{2**63}", "/items/0", f"/items?after={2**63}", "/items?after=-1"):
+            assert client.get(path).status_code == 422
+        assert client.put(f"/items/{2**63}", json=TEA).status_code == 422
+        assert client.delete(f"/items/{2**63}").status_code == 422
+
+
+def test_what_no_answer_can_hold_is_refused_as_well():
+    with TestClient(app) as client:
+        for body in (
+            r'{"name": "\ud800", "price_cents": 1}',
+            r'{"name": "Tea", "price_cents": 1, "tags": ["\ud800"]}',
+            '{"name": "Tea", "price_cents": NaN}',
+            r'{"\ud800": 1}',
+        ):
+            answer = client.post("/items", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 422
+            assert answer.json()["detail"][0]["loc"][0] == "body"
+
+
 if __name__ == "__main__":
     for name, test in list(globals().items()):
         if name.startswith("test_"):

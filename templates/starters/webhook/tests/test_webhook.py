@@ -46,7 +46,13 @@ def test_what_is_not_signed_or_was_changed_on_the_way_is_not():
 
 def test_what_is_signed_and_no_news_is_told_so():
     assert send(b"{")[0] == 400
+    assert send(b"[" * 100_000) == (400, {"detail": "the body is not JSON"})
     assert send(b"[1]")[0] == 204
+
+
+def test_news_may_hold_anything():
+    for value in ("\ud800", None, 1, ["x"], {"login": "\ud800"}):
+        assert send(json.dumps({"action": value, "repository": value, "sender": value}).encode()) == (204, {})
 
 
 def test_news_are_passed_on_and_a_failure_is_worth_another_try():
