@@ -41,7 +41,8 @@ class Application:
     def start(self) -> None:
         """Runs what the application does before its first call; raises LoadError.
 
-        One that raises before it heard of its start, or returns, knows no lifespan and goes on without.
+        One that raises before it heard of its start, returns, or answers it as a request knows no lifespan and goes on
+        without.
         """
         asyncio.set_event_loop(self.loop)
         self.loop.run_until_complete(self._start())
@@ -58,11 +59,17 @@ class Application:
             return {"type": heard[0]}
 
         async def send(message: dict[str, Any]) -> None:
+            kind = message["type"]
+            if not kind.startswith("lifespan."):
+                # It looks at no scope's type and answers a request: it may go on so for ever, and knows no lifespan.
+                if not begun.done():
+                    begun.set_result(None)
+                raise RuntimeError(f"there is no message {kind} in a lifespan")
             if begun.done():
                 return
-            if message["type"] == "lifespan.startup.complete":
+            if kind == "lifespan.startup.complete":
                 begun.set_result(None)
-            elif message["type"] == "lifespan.startup.failed":
+            elif kind == "lifespan.startup.failed":
                 begun.set_result(message.get("message") or "the application said that its start failed")
 
         async def live() -> None:

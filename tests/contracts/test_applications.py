@@ -561,6 +561,8 @@ async def test_a_start_that_never_ends_is_ended(world: World) -> None:
         "    assert scope['type'] == 'http'\n",
         "    if scope['type'] != 'http': return\n",
         "    await receive()\n    print(scope['path'])\n",
+        "",
+        "    while scope['type'] != 'http': await send({'type': 'http.response.body', 'more_body': True})\n",
     ],
 )
 async def test_an_application_without_lifespan_goes_on(world: World, knows_none: str) -> None:
