@@ -183,7 +183,8 @@ class CallSink(Protocol):
     """Who takes the events of one call. They come on the event loop, in this order, and nothing comes after an end.
 
     `log` any number of times, then either `result`, or `head`, any number of `piece` and `end`, or `failed`.
-    `failed` can also come after `head`, and then cuts the answer. None of them may raise or block.
+    `failed` can also come after `head`, and then cuts the answer. None of them may raise or block. That a call was
+    cancelled changes nothing of this: what it prints until its end, and the end, are told.
     """
 
     def log(self, text: bytes) -> None:
@@ -250,6 +251,11 @@ class Instance(Protocol):
         ...
 
     @property
+    def late(self) -> int:
+        """How many of its calls are over their time, were asked to end, and have not: it may end with them."""
+        ...
+
+    @property
     def is_application(self) -> bool:
         """Whether it serves an ASGI or WSGI application, which is told more of a request; known once it was taken."""
         ...
@@ -263,7 +269,7 @@ class Instance(Protocol):
     """Called once on the event loop when it ends, however it ends, after the sinks of its calls were told."""
 
     on_settled: Callable[[Instance], None] | None
-    """Called on the event loop when a call that was cancelled has come to its end and `busy` counts it no more."""
+    """Called on the event loop when a call that was over its time has come to its end: `late` counts it no more."""
 
     async def take(self, application: Application, timeout_seconds: float) -> Ready:
         """Becomes `application`: its code appears under /app, its limits hold, its handler is imported.
@@ -295,10 +301,10 @@ class Instance(Protocol):
         ...
 
     def cancel(self, call_id: int) -> None:
-        """Ends a call whose client left: nothing more goes to its sink. A plain handler's instance is killed.
+        """Ends a call whose client left; its sink is told of the end. A plain handler's instance is killed.
 
-        Another kind is asked to end it, and so is whatever streams: `busy` counts it until it does. Its time goes on,
-        but for that of a stream that a plain handler makes, which has a few seconds to end.
+        Another kind is asked to end it, and so is whatever streams: it has a few seconds for that, after which it is
+        treated as a call that exceeds its time.
         """
         ...
 

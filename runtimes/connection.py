@@ -19,7 +19,7 @@ ANSWER_LIMIT = 6 * 1024 * 1024
 """What an answer that is not streamed may have, in bytes."""
 
 GRACE_SECONDS = 5.0
-"""What a call that was asked to end may take for that, before its instance is ended with it."""
+"""What a call may take to end after its client left; and after its time, before its instance is ended with it."""
 
 _RESULT = frames.RESULT
 _LOG = frames.LOG
@@ -44,7 +44,7 @@ def _as_utf8(text: bytes) -> bytes:
 
 
 class _Silence:
-    """Takes what a cancelled call still says, and tells when it has ended."""
+    """Takes what a call still says after its time, and tells when it has ended."""
 
     def __init__(self, on_settled: Callable[[], None]) -> None:
         self._on_settled = on_settled
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
     """One channel. `on_end` is called once, when nothing more can be called through it, with the reason so far.
 
     `on_end(None, text)` means that the other side closed it: the reason is for the owner to find out. The owner
-    ends the calls with `fail_all`, in every case. `on_settled()` tells that a call that was asked to end has ended.
+    ends the calls with `fail_all`, in every case. `on_settled()` tells that a call that was over its time has ended.
     """
 
     def __init__(
@@ -100,13 +100,16 @@ class Connection(asyncio.Protocol):
         self._time = loop.time
         self._on_start_frame = on_start_frame
         self._on_end = on_end
-        self._silence: CallSink = _Silence(on_settled)
+        self._on_settled = on_settled
+        self._silence: CallSink = _Silence(self._settled)
         self._decoder = Decoder(body_limit=ANSWER_LIMIT)
         self._transport: asyncio.Transport | None = None
         self._calls: dict[int, _Pending] = {}
         self._last_call = 0
         self._timer: asyncio.TimerHandle | None = None
         self._late: list[int] = []
+        self.late = 0
+        """How many calls are over their time, were asked to end, and have not."""
         self.alive = True
         self.suspicion: Callable[[], bool] | None = None
         """Set while memory is short: asked before an answer is believed, True ends the instance instead."""
@@ -233,9 +236,14 @@ class Connection(asyncio.Protocol):
         sink, pending.sink = pending.sink, self._silence
         pending.late = True
         pending.deadline = now + GRACE_SECONDS
+        # Before the sink is told: whoever it gives the instance back to must not hand it to the next caller.
+        self.late += 1
         self.send(frames.CANCEL, number, b"", frames.LATE)
-        if sink is not self._silence:
-            sink.failed(FailureCode.TIMEOUT, _timed_out(pending))
+        sink.failed(FailureCode.TIMEOUT, _timed_out(pending))
+
+    def _settled(self) -> None:
+        self.late -= 1
+        self._on_settled()
 
     def _watch_deadlines(self, earliest: float) -> None:
         timer = self._timer
@@ -249,23 +257,18 @@ class Connection(asyncio.Protocol):
         pending = self._calls.get(number)
         return pending is not None and pending.streaming
 
-    def cancel(self, number: int, *, ask: bool, grace_seconds: float | None = None) -> bool:
-        """Takes a call's sink away; False when it ended before.
+    def runs(self, number: int) -> bool:
+        """Whether a call has not ended."""
+        return number in self._calls
 
-        With `ask` the runner is told and the call still counts until it ends, for at most `grace_seconds`.
-        """
+    def cancel(self, number: int, grace_seconds: float) -> None:
+        """Asks a call to end, for which it has `grace_seconds`: after them it is one that is over its time."""
         pending = self._calls.get(number)
-        if pending is None:
-            return False
-        if not ask:
-            del self._calls[number]
-            return True
-        pending.sink = self._silence
+        if pending is None or pending.late:
+            return
         self.send(frames.CANCEL, number)
-        if grace_seconds is not None:
-            pending.deadline = min(pending.deadline, self._time() + grace_seconds)
-            self._watch_deadlines(pending.deadline)
-        return True
+        pending.deadline = min(pending.deadline, self._time() + grace_seconds)
+        self._watch_deadlines(pending.deadline)
 
     def credit(self, number: int, size: int) -> None:
         """See `Instance.credit`."""

@@ -30,8 +30,8 @@ class Lease(NamedTuple):
 class Slot:
     """One instance that serves a version: `leases` calls are out, `free` when it can take another.
 
-    `lingering` are calls that were cancelled, gave their lease back, and have not ended. A `retired` one takes no new
-    calls and ends with its last; an `ending` one is being killed; a `fallen` one ended in a call.
+    A `retired` one takes no new calls and ends with its last; an `ending` one is being killed; a `fallen` one ended in
+    a call.
     """
 
     instance: Instance
@@ -40,18 +40,12 @@ class Slot:
     born: float
     last_used: float
     leases: int = 0
-    lingering: int = 0
     free: bool = False
     retired: bool = False
     ending: bool = False
     fallen: bool = False
     asked: float = float("-inf")
     throttled: bool = False
-
-    @property
-    def load(self) -> int:
-        """How many of its calls count towards `parallel`."""
-        return self.leases + self.lingering
 
     def held_back(self, now: float) -> bool:
         """Whether its cpu limit held it back lately."""
@@ -138,7 +132,7 @@ class Fleet:
             if len(free) > 1 and slot.held_back(now):
                 slot = self._unthrottled(now) or slot
             slot.leases += 1
-            if slot.leases + slot.lingering >= self.application.parallel:
+            if slot.leases >= self.application.parallel:
                 self.remove_free(slot)
             return slot
         return None
@@ -166,7 +160,7 @@ class Fleet:
 
     def hand_over(self, slot: Slot, *, cold: bool) -> None:
         """Leases `slot` to those who wait, in the order in which they came."""
-        while self.waiters and slot.load < self.application.parallel:
+        while self.waiters and slot.leases < self.application.parallel:
             waiter = self.waiters.popleft()
             if not waiter.future.done():
                 slot.leases += 1

@@ -139,6 +139,10 @@ class RunnerInstance:
         return self._connection.busy
 
     @property
+    def late(self) -> int:
+        return self._connection.late
+
+    @property
     def throttled(self) -> bool:
         return self._cell.throttled
 
@@ -150,12 +154,10 @@ class RunnerInstance:
 
     def cancel(self, call_id: int) -> None:
         connection = self._connection
-        if self._asks_to_cancel:
-            connection.cancel(call_id, ask=True)
-        elif connection.streams(call_id):
-            # It looks whether it may end with each piece: one that is stuck between two would not see it.
-            connection.cancel(call_id, ask=True, grace_seconds=GRACE_SECONDS)
-        elif connection.cancel(call_id, ask=False):
+        # What a plain handler streams looks whether it may end with each piece.
+        if self._asks_to_cancel or connection.streams(call_id):
+            connection.cancel(call_id, GRACE_SECONDS)
+        elif connection.runs(call_id):
             connection.end(FailureCode.CRASHED, "The client of a call left, and its instance ended with it")
 
     async def greeted(self) -> str:

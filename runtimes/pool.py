@@ -145,7 +145,6 @@ class Pool:
         if slot is None:
             return
         slot.leases -= 1
-        slot.lingering = max(0, instance.busy - slot.leases)
         slot.last_used = self._now()
         if slot.ending or not instance.alive:
             slot.fallen = True
@@ -161,18 +160,20 @@ class Pool:
     def _offer(self, slot: Slot) -> None:
         """Gives `slot` to those who wait, and to those who come, as far as it can take more calls."""
         fleet = slot.fleet
+        if slot.instance.late:
+            # It may end with the call that does not: what it was lent then would fail for no reason of its own.
+            fleet.remove_free(slot)
+            return
         if fleet.waiters:
             fleet.hand_over(slot, cold=False)
-        if slot.load < fleet.application.parallel:
+        if slot.leases < fleet.application.parallel:
             fleet.add_free(slot)
 
     def _settled(self, instance: Instance) -> None:
-        """A call that was cancelled has ended at last."""
+        """A call that was over its time has ended at last."""
         slot = self._slots.get(instance.id)
-        if slot is not None:
-            slot.lingering = max(0, slot.lingering - 1)
-            if instance.alive and not (slot.ending or slot.retired):
-                self._offer(slot)
+        if slot is not None and instance.alive and not (slot.ending or slot.retired):
+            self._offer(slot)
 
     # The cold path.
 
@@ -289,7 +290,7 @@ class Pool:
         if slot.retired:
             if slot.leases == 0:
                 self._end_soon(slot)
-        elif slot.load < fleet.application.parallel:
+        elif slot.leases < fleet.application.parallel:
             fleet.add_free(slot)
         if cold:
             self._nursery.want(fleet)

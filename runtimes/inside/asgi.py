@@ -6,9 +6,9 @@ import asyncio
 
 from . import frames, told
 from .answer import BadResponse, dump_head
+from .channel import Gone
 from .codec import decode
 from .event import context_of
-from .flow import Gone
 from .loading import LoadError, trace
 from .looped import Desk
 
@@ -150,6 +150,8 @@ class _Conversation:
         self._wordless = False
         self._over = asyncio.Event()
         turn.on_left = self._over.set
+        if turn.flow.gone:
+            self._over.set()
 
     async def receive(self) -> dict[str, Any]:
         if self._body:

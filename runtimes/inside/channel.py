@@ -33,6 +33,10 @@ def joined(body: Body) -> bytes | bytearray:
     return whole
 
 
+class Gone(OSError):
+    """Nobody takes the answer any more."""
+
+
 class Channel:
     """Frames over one descriptor. `send` may be called from any thread, `read` from one."""
 

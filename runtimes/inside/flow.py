@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import frames
-from .channel import joined
+from .channel import Gone, joined
 from .pieces import Pieces
 
 TYPE_CHECKING = False
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .channel import Channel
-
-
-class Gone(OSError):
-    """Nobody takes the answer any more."""
 
 
 class Flow:

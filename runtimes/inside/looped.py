@@ -6,9 +6,9 @@ import asyncio
 from contextvars import ContextVar
 
 from . import frames
-from .channel import joined
+from .channel import Gone, joined
 from .codec import decode
-from .flow import Flow, Gone, split
+from .flow import Flow, split
 from .pieces import Pieces
 from .resident import arguments, end_if_forked, failure, result
 
@@ -91,7 +91,7 @@ class LoopFlow(Flow):
 class Turn:
     """One call on the loop."""
 
-    __slots__ = ("_desk", "body", "flow", "head", "log", "number", "on_left", "over", "task")
+    __slots__ = ("_desk", "begun", "body", "flow", "head", "log", "number", "on_left", "over", "task")
 
     def __init__(self, desk: Desk, number: int, head: bytes, body: Body) -> None:
         self._desk = desk
@@ -100,6 +100,7 @@ class Turn:
         self.body = body
         self.log = desk.logs.begin(number)
         self.flow = LoopFlow(desk.channel, number)
+        self.begun = False
         self.over = False
         self.on_left: Callable[[], None] | None = None
         self.task: asyncio.Task[None] | None = None
@@ -115,23 +116,29 @@ class Turn:
 
     def fail(self, error: BaseException) -> None:
         """Ends the call with the reason."""
+        if self.flow.gone and isinstance(error, asyncio.CancelledError):
+            # It was asked to end and did: nothing that its author has to know.
+            error = Gone("the client has left")
         if not self.over:
             self.finish(failure(self.log, self.number, error))
 
     def cancel(self, late: bool) -> None:
-        """Nobody waits for the answer any more. Who asked to be told has time to end, unless that is over."""
+        """Nobody waits for the answer any more. An application is told and has time to end, unless that is over."""
         self.flow.cancel()
-        if self.task is None:
-            return
-        if self.on_left is None or late:
-            self.task.cancel()
+        if self._desk.patience and not late:
+            if self.on_left is not None:
+                self.on_left()
+            asyncio.get_running_loop().call_later(self._desk.patience, self._give_up)
         else:
-            self.on_left()
-            self.task.get_loop().call_later(self._desk.patience, self._give_up)
+            self._give_up()
 
     def _give_up(self) -> None:
-        if self.task is not None and not self.over:
-            self.task.cancel()
+        if self.task is None or self.over:
+            return
+        self.task.cancel()
+        if not self.begun:
+            # A task that is cancelled before its first step takes none, and could not say that it has ended.
+            self.fail(Gone("the client has left"))
 
 
 class Desk:
@@ -140,6 +147,7 @@ class Desk:
     def __init__(
         self, channel: Channel, logs: Logs, respond: Callable[[Turn], Awaitable[None]], patience: float = 0.0
     ) -> None:
+        """`patience` is what a call may take that was told of its client's leaving, before it is cancelled."""
         self.patience = patience
         self.channel = channel
         self.logs = logs
@@ -171,6 +179,7 @@ class Desk:
                 return
 
     async def _answer(self, turn: Turn) -> None:
+        turn.begun = True
         _log.set(turn.log)
         try:
             await self._respond(turn)

@@ -13,7 +13,7 @@ import time
 
 from . import frames
 from .answer import BadResponse, encode
-from .channel import Channel, joined
+from .channel import Channel, Gone, joined
 from .codec import decode, to_bytes
 from .event import context_of, event_of
 from .loading import Function, LoadError, load, prepare, trace
@@ -250,7 +250,12 @@ _ON_A_LOOP = ("async handler", "async generator")
 
 
 def failure(log: CallLog, call: int, error: BaseException) -> bytes:
-    """The frame that says why a call failed; its text also goes to the log."""
+    """The frame that says why a call failed; its text also goes to the log.
+
+    That nobody takes the answer is told by the server: in a traceback it would look like a mistake of the author.
+    """
+    if isinstance(error, Gone):
+        return frames.pack(frames.FAILED, call, b'{"code":"function_failed"}')
     if isinstance(error, BadResponse):
         code, text = "bad_response", str(error)
     elif isinstance(error, BadInput):

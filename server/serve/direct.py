@@ -115,6 +115,7 @@ class Direct:
             try:
                 await exchange.begun()
                 output = b"null" if exchange.failure is not None else await _output_of(exchange)
+                await exchange.settle()
                 exchange.record()
                 return self._answer(request, exchange, output)
             finally:

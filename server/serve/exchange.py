@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ RECORDED_BODY = 128 * 1024
 
 KEPT_BYTES = 64 * 1024
 """How much of a stream is kept for its record, give or take a piece."""
+
+SETTLE_SECONDS = 1.0
+"""How long an answer waits for the end of a call that was cancelled: what is printed until then is in its record."""
 
 OVERFLOW = 8 * WINDOW
 """What an instance that does not wait may have sent before its call is ended."""
@@ -89,15 +93,18 @@ class Exchange:
 
     `tell` adds to the event what applications are told besides; calls without it are none that they take.
     Once it has begun to be answered, `failure` or `answer` is set; with `streams`, the answer comes in pieces.
-    Whoever answers the caller sets `sent_status` and then calls `record`.
+    Whoever answers the caller sets `sent_status` and then calls `record`. One that is cancelled is heard, and has its
+    instance, until the instance says that it is over; of its answer nothing is taken.
     """
 
     __slots__ = (
         "_call_id",
+        "_cancelled",
         "_instance",
         "_ledger",
         "_logs",
         "_over",
+        "_owed",
         "_parts",
         "_pieces",
         "_pool",
@@ -171,6 +178,8 @@ class Exchange:
         self._unsent = 0
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
+        self._cancelled = False
+        self._owed = False
         self._recorded = False
 
     def take_body(self, parts: list[bytes]) -> None:
@@ -204,6 +213,8 @@ class Exchange:
     def result(self, head: bytes, body: bytes) -> None:
         """The whole answer."""
         self._ended()
+        if self._cancelled:
+            return
         self.raw_head = head
         self.answer_bytes = body
         try:
@@ -216,6 +227,8 @@ class Exchange:
 
     def head(self, head: bytes) -> None:
         """Status and headers of an answer in pieces."""
+        if self._cancelled:
+            return
         self.raw_head = head
         try:
             self.answer = read_head(head)
@@ -226,6 +239,8 @@ class Exchange:
 
     def piece(self, body: bytes) -> None:
         """More of its body."""
+        if self._cancelled:
+            return
         self._pieces.append(body)
         if len(self.answer_bytes) <= KEPT_BYTES:
             self.answer_bytes += body
@@ -242,6 +257,8 @@ class Exchange:
     def failed(self, code: FailureCode, text: str) -> None:
         """The call failed, before its answer began or in the middle of it."""
         self._ended()
+        if self._cancelled:
+            return
         self.failure = Failure(code.value, text)
         if self.on_cut is not None:
             self.on_cut()
@@ -263,6 +280,10 @@ class Exchange:
             self._over = True
             if self._instance is not None:
                 self._pool.release(self._instance)
+            if self._owed:
+                self._write(gone=True)
+            if self._cancelled:
+                self._wake()
 
     def _stop(self, code: str, text: str) -> None:
         """Ends a call whose instance says what cannot be."""
@@ -277,9 +298,9 @@ class Exchange:
             await self._change()
 
     async def next_piece(self) -> bytes | None:
-        """More of a stream, None at its end or when it failed. Says to the instance that it was taken."""
+        """More of a stream, None at its end, when it failed or was cancelled."""
         while not self._pieces:
-            if self._over:
+            if self._over or self._cancelled:
                 return None
             await self._change()
         piece = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
@@ -298,6 +319,7 @@ class Exchange:
             if size > ANSWER_LIMIT:
                 self.fail("bad_response", f"the stream is over {ANSWER_LIMIT // 1024**2} MB: call it by a route")
                 self.cancel()
+                await self.settle()
                 return False
         if self.failure is None:
             self.answer_bytes = b"".join(pieces)
@@ -316,14 +338,24 @@ class Exchange:
             self._waiter = None
 
     def cancel(self) -> None:
-        """Ends the call; nothing more of it comes. Harmless when it is over."""
-        if self._over:
+        """Asks the call to end; nothing more of its answer is taken. Harmless when it is over."""
+        if self._over or self._cancelled:
             return
-        instance = self._instance
-        if instance is not None:
-            instance.cancel(self._call_id)
-        self._ended()
+        self._cancelled = True
+        if self._instance is None:
+            self._ended()
+        else:
+            self._instance.cancel(self._call_id)
         self._wake()
+
+    async def settle(self) -> None:
+        """Waits until a call that was cancelled is over, though not for long: its caller waits as well."""
+        if self._over or not self._cancelled:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                while not self._over:
+                    await self._change()
 
     def fail(self, code: str, text: str) -> None:
         """The answer cannot be used, for a reason that its reader found."""
@@ -337,7 +369,16 @@ class Exchange:
         return (time.perf_counter() - self._started) * 1000 if self._started else 0.0
 
     def record(self, *, gone: bool = False) -> None:
-        """Writes the call down, once, with `sent_status`. `gone`: the caller left before the answer was over."""
+        """Writes the call down, once, with `sent_status`.
+
+        `gone`: the caller left before the answer was over, so that this can wait for the end of the call.
+        """
+        if not gone or self._over:
+            self._write(gone=gone)
+        else:
+            self._owed = True
+
+    def _write(self, *, gone: bool) -> None:
         record = self.close(gone=gone)
         if record is not None:
             self._ledger((record,))

@@ -339,6 +339,7 @@ class Gateway:
         try:
             await exchange.begun()
             if exchange.failure is not None:
+                await exchange.settle()
                 refusal = failure_of(exchange)
                 exchange.sent_status = refusal.status
                 exchange.record()

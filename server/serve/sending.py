@@ -50,11 +50,13 @@ async def send_stream(request: web.BaseRequest, exchange: Exchange, headers: Seq
         response.content_length = answer.length
     exchange.sent_status = answer.status
     try:
-        await response.prepare(request)
         if has_body(request.method, answer.status):
+            await response.prepare(request)
             await _send_pieces(request, response, exchange, answer.length)
-        exchange.cancel()
-        exchange.record()
+            await _record(exchange)
+        else:
+            await _record(exchange)
+            await response.prepare(request)
         if exchange.failure is None:
             await response.write_eof()
         else:
@@ -63,6 +65,13 @@ async def send_stream(request: web.BaseRequest, exchange: Exchange, headers: Seq
         exchange.cancel()
         exchange.record(gone=True)
     return response
+
+
+async def _record(exchange: Exchange) -> None:
+    """Ends what goes on behind an answer that is over, and writes it down with what it prints at its end."""
+    exchange.cancel()
+    await exchange.settle()
+    exchange.record()
 
 
 async def _send_pieces(

@@ -142,6 +142,7 @@ CLOSING = """    if event["query"]:
             WAIT
     finally:
         closed.append(1)
+        print("closing")
 """
 
 
@@ -149,15 +150,13 @@ async def test_a_client_that_leaves_closes_the_generator_and_the_instance_goes_o
     instance = await world.serve(form + CLOSING.replace("WAIT", "time.sleep(0.01)"))
     sink = begin(instance)
     await sink.until(lambda sink: len(sink.pieces) > 2)
-    settled = asyncio.Event()
-    instance.on_settled = lambda _: settled.set()
     instance.cancel(sink.number)
     async with asyncio.timeout(4):
-        await settled.wait()
+        outcome = await sink.ended
     assert instance.alive
     assert instance.busy == 0
+    assert outcome.log == "closing\n"
     assert (await call(instance, request(query="closed=1"))).body == b"[1]"
-    assert not sink.ended.done()
 
 
 async def test_a_client_that_leaves_while_it_holds_the_function_closes_the_generator(world: World, form: str) -> None:

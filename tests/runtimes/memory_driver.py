@@ -40,14 +40,13 @@ class Behaviour:
     """What a function does: `fails` at its start, `held` there until set, answers `answer(body)`.
 
     One that takes `import_ms` to import may be worth a parent; one that does not `forks` fails to, and `forking` holds
-    its forks. One that is `asked` to end a cancelled call, as async handlers are, goes on with it until it `gives_up`.
+    its forks.
     """
 
     fails: StartFailed | None = None
     held: asyncio.Event | None = None
     broken: bool = False
     dies_at_once: bool = False
-    asked: bool = False
     shape: Shape = Shape.HANDLER
     import_ms: float = 1.0
     forks: bool = True
@@ -157,11 +156,16 @@ class MemoryInstance:
         self.calls: dict[int, Call] = {}
         self.on_exit: Callable[[Instance, Exit], None] | None = None
         self.on_settled: Callable[[Instance], None] | None = None
+        self._late: set[int] = set()
         self._ids = count(1)
 
     @property
     def busy(self) -> int:
         return len(self.calls)
+
+    @property
+    def late(self) -> int:
+        return len(self._late)
 
     async def take(self, application: Application, timeout_seconds: float) -> Ready:
         assert self.application is None, "an instance is never taken twice"
@@ -212,14 +216,18 @@ class MemoryInstance:
 
     def cancel(self, call_id: int) -> None:
         assert self.application is not None
-        if self._driver.behaviours.get(self.application.function, Behaviour()).asked:
-            return
-        if self.calls.pop(call_id, None) is not None:
+        if call_id in self.calls:
             self.die("its client left")
 
+    def exceeds(self, call_id: int) -> None:
+        """A call beside others is over its time: it fails, and goes on until it `gives_up`."""
+        self._late.add(call_id)
+        self.calls[call_id].sink.failed(FailureCode.TIMEOUT, "it took too long")
+
     def gives_up(self, call_id: int) -> None:
-        """A cancelled call ends at last."""
+        """A call that was over its time ends at last."""
         del self.calls[call_id]
+        self._late.discard(call_id)
         if self.on_settled is not None:
             self.on_settled(self)
 
@@ -237,8 +245,9 @@ class MemoryInstance:
 
     def _exit(self, reason: Exit) -> None:
         calls, self.calls = self.calls, {}
-        for call in calls.values():
-            call.sink.failed(FailureCode.CRASHED, reason.text)
+        for number, call in calls.items():
+            if number not in self._late:
+                call.sink.failed(FailureCode.CRASHED, reason.text)
         if self.on_exit is not None:
             self.on_exit(self, reason)
 

@@ -190,25 +190,48 @@ def test_a_call_that_does_not_end_when_asked_ends_the_others_with_it(line: Line)
     assert other.events[0][1] is FailureCode.CRASHED
 
 
-def test_a_cancelled_stream_has_its_grace_and_no_more(line: Line) -> None:
-    number, _ = line.call(30.0)
-    line.says(pack(frames.HEAD, number))
-    assert line.connection.streams(number)
-    line.connection.cancel(number, ask=True, grace_seconds=1.0)
+def test_a_cancelled_call_has_its_grace_and_no_more(line: Line) -> None:
+    number, heard = line.call(30.0)
+    line.connection.cancel(number, 1.0)
     line.loop.move(0.9)
     assert line.connection.alive
     line.loop.move(0.2)
     assert line.ends[0][0] is FailureCode.TIMEOUT
+    assert heard.events[-1][1] is FailureCode.TIMEOUT
 
 
-def test_a_cancelled_call_that_exceeds_its_time_settles_once(line: Line) -> None:
+def test_a_cancelled_call_that_does_not_end_beside_others_is_one_that_is_over_its_time(line: Line) -> None:
+    number, heard = line.call(30.0)
+    _, other = line.call(30.0)
+    line.connection.cancel(number, 1.0)
+    line.loop.move(1.1)
+    assert line.connection.late == 1
+    assert line.transport.written.endswith(pack(frames.CANCEL, number, b"", frames.LATE))
+    assert [event[0] for event in heard.events] == ["failed"]
+    line.loop.move(GRACE_SECONDS)
+    assert line.ends[0][0] is FailureCode.TIMEOUT
+    assert other.events[0][1] is FailureCode.CRASHED
+    assert len(heard.events) == 1
+
+
+def test_cancelling_again_gives_no_further_grace(line: Line) -> None:
     number, _ = line.call(1.0)
     line.call(30.0)
-    line.connection.cancel(number, ask=True)
     line.loop.move(1.1)
-    assert line.settled == 0
+    written = line.transport.written
+    line.connection.cancel(number, 60.0)
+    assert line.transport.written == written
+    line.loop.move(GRACE_SECONDS)
+    assert not line.connection.alive
+
+
+def test_a_call_that_was_over_its_time_settles_once(line: Line) -> None:
+    number, _ = line.call(1.0)
+    line.call(30.0)
+    line.loop.move(1.1)
+    assert (line.settled, line.connection.late) == (0, 1)
     line.says(pack(frames.RESULT, number))
-    assert line.settled == 1
+    assert (line.settled, line.connection.late) == (1, 0)
 
 
 def test_credit_is_told_to_the_runner_while_the_call_runs(line: Line) -> None:
@@ -299,22 +322,15 @@ def test_an_answer_is_not_believed_while_memory_may_have_run_out(line: Line) -> 
     assert heard.events == [("failed", FailureCode.OUT_OF_MEMORY, "out of memory")]
 
 
-def test_a_cancelled_call_that_is_asked_still_counts_until_it_ends(line: Line) -> None:
+def test_a_cancelled_call_counts_and_is_heard_until_it_ends(line: Line) -> None:
     number, heard = line.call()
-    line.connection.cancel(number, ask=True)
+    line.connection.cancel(number, 1.0)
     assert line.transport.written.endswith(pack(frames.CANCEL, number))
     assert line.connection.busy == 1
     line.says(pack(frames.LOG, number, b"", b"x"), pack(frames.RESULT, number))
     assert line.connection.busy == 0
-    assert heard.events == []
-
-
-def test_a_cancelled_call_that_does_not_end_in_its_time_ends_the_instance(line: Line) -> None:
-    number, heard = line.call(1.0)
-    line.connection.cancel(number, ask=True)
-    line.loop.move(1.1)
-    assert line.ends[0][0] is FailureCode.TIMEOUT
-    assert heard.events == []
+    assert heard.events == [("log", b"x"), ("result", b"", b"")]
+    assert line.settled == 0
 
 
 def test_a_closed_channel_is_told_once(line: Line) -> None:

@@ -12,7 +12,7 @@ from clowdy.runtimes.api import Application, Call, DriverUnavailable, FailureCod
 from clowdy.runtimes.pool import Busy, Lease, NoMemory, Pool, Withdrawn
 from clowdy.schema.units import MEBIBYTE
 from tests.runtimes.manual_clock import ManualClock, settle
-from tests.runtimes.memory_driver import Behaviour, MemoryDriver, application, failing
+from tests.runtimes.memory_driver import Behaviour, MemoryDriver, MemoryInstance, application, failing
 
 
 @pytest.fixture
@@ -384,38 +384,44 @@ async def test_no_memory_comes_with_a_time_to_try_again() -> None:
     assert NoMemory("full").retry_after > 0
 
 
-@pytest.mark.parametrize("parallel", [1, 2])
-async def test_an_instance_whose_cancelled_call_has_not_ended_takes_no_other(
-    pool: Pool, driver: MemoryDriver, parallel: int
+async def test_an_instance_that_may_end_with_a_late_call_takes_no_other_until_it_says_that_it_ended(
+    pool: Pool, driver: MemoryDriver
 ) -> None:
-    driver.behaviours["hello"] = Behaviour(asked=True)
-    only = application(concurrency=1, parallel=parallel)
-    instance = (await pool.acquire(only)).instance
-    calls = [instance.call(Call(b"", b"", 20, Nobody()))]
-    for _ in range(parallel - 1):
-        assert pool.lease(only) is instance
-        calls.append(instance.call(Call(b"", b"", 20, Nobody())))
-    for call in calls:
-        instance.cancel(call)
-        pool.release(instance)
+    only = application(concurrency=1, parallel=2)
+    doubtful, calls = await with_a_late_call(pool, driver, only)
 
     assert pool.lease(only) is None
     (waiter,) = await waiting(pool, only, 1)
     assert not waiter.done()
-    driver.serving("hello")[0].gives_up(calls[0])
+    # One of the others ends: what it had may not be lent again.
+    pool.release(doubtful)
     await settle()
-    assert (await waiter).instance is instance
-    assert pool.lease(only) is None
+    assert not waiter.done()
+    doubtful.gives_up(calls[0])
+    await settle()
+    assert (await waiter).instance is doubtful
+    assert pool.lease(only) is doubtful
+
+
+async def test_beside_an_instance_that_may_end_with_a_late_call_another_starts(
+    pool: Pool, driver: MemoryDriver
+) -> None:
+    two = application(concurrency=2, parallel=2)
+    doubtful, _ = await with_a_late_call(pool, driver, two)
+
+    other = (await pool.acquire(two)).instance
+    assert other is not doubtful
+    assert pool.lease(two) is other
+
+
+async def with_a_late_call(
+    pool: Pool, driver: MemoryDriver, application: Application
+) -> tuple[MemoryInstance, list[int]]:
+    """An instance with two calls, of which the first was over its time and has not ended."""
+    await pool.acquire(application)
+    (instance,) = driver.serving("hello")
+    assert pool.lease(application) is instance
+    calls = [instance.call(Call(b"", b"", 20, Nobody())) for _ in range(2)]
+    instance.exceeds(calls[0])
     pool.release(instance)
-
-
-async def test_an_instance_that_is_free_after_a_cancelled_call_takes_the_next(pool: Pool, driver: MemoryDriver) -> None:
-    driver.behaviours["hello"] = Behaviour(asked=True)
-    only = application(concurrency=1)
-    instance = (await pool.acquire(only)).instance
-    call = instance.call(Call(b"", b"", 20, Nobody()))
-    instance.cancel(call)
-    pool.release(instance)
-    driver.serving("hello")[0].gives_up(call)
-
-    assert pool.lease(only) is instance
+    return instance, calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -20,12 +21,14 @@ functions:
   breaks: {handler: streams.py:breaks}
   endless: {handler: streams.py:endless, timeout: 2}
   flood: {handler: streams.py:flood, timeout: 60, concurrency: 1}
+  lone: {handler: streams.py:lone, timeout: 60, concurrency: 1}
 routes:
   GET /events: events
   GET /stamped: stamped
   GET /breaks: breaks
   GET /endless: endless
   GET /flood: flood
+  GET /lone: lone
 """
 SOURCE = """
 import asyncio, time
@@ -50,6 +53,18 @@ def endless(event):
     while True:
         yield "more"
         time.sleep(0.1)
+
+async def lone(event):
+    if event["query"]:
+        return "free"
+    return waiting()
+
+async def waiting():
+    try:
+        yield "begun"
+        await asyncio.sleep(60)
+    finally:
+        print("closing")
 
 state = {"made": 0, "closed": 0}
 
@@ -133,6 +148,24 @@ def test_a_slow_reader_holds_the_function_and_not_the_servers_memory(server: Ser
     state = httpx.get(f"{streams}/flood?state=1", timeout=20).json()
     assert state["closed"] == 1
     assert taken <= state["made"] < taken + 16 * 1024 * 1024
+
+
+def test_a_client_that_leaves_at_once_does_not_keep_the_instance(server: Server, streams: str) -> None:
+    # A reset, as of a client that was killed: the call and its end reach the runner together.
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port)) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.sendall(f"GET /api/gateway/{PROJECT}/lone HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert httpx.get(f"{streams}/lone?free=1", timeout=20).text == "free"
+
+
+def test_what_a_function_prints_when_its_client_leaves_is_in_the_log(server: Server, streams: str) -> None:
+    with httpx.stream("GET", f"{streams}/lone") as answer:
+        assert next(answer.iter_text()) == "begun"
+    row = logged(server, answer.headers["X-Request-Id"])
+    assert (row["status"], row["log"]) == ("error", "closing\n")
+    answer = httpx.head(f"{streams}/lone")
+    assert logged(server, answer.headers["X-Request-Id"])["log"] == "closing\n"
 
 
 def _memory(server: Server) -> int:

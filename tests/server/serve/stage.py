@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from clowdy.runtimes.api import Application, Call, CallSink, Handler, Instance, Kind, Network
+from clowdy.runtimes.api import Application, Call, CallSink, FailureCode, Handler, Instance, Kind, Network
 from clowdy.runtimes.fleet import Lease
 from clowdy.schema.manifest import RouteSpec
 from clowdy.server.errors import NotAuthenticated, NotFound
@@ -81,12 +81,18 @@ class MemoryInstance:
         self.on_settled = None
         self.calls: dict[int, Call] = {}
         self.cancelled: list[int] = []
+        self.lingers = False
+        """Whether a cancelled call goes on until the test ends it."""
         self.credits: list[int] = []
         self._last = 0
 
     @property
     def busy(self) -> int:
         return len(self.calls)
+
+    @property
+    def late(self) -> int:
+        return 0
 
     def call(self, call: Call) -> int:
         self._last += 1
@@ -97,8 +103,9 @@ class MemoryInstance:
         return self._last
 
     def cancel(self, call_id: int) -> None:
-        self.calls.pop(call_id, None)
         self.cancelled.append(call_id)
+        if not self.lingers and (call := self.calls.pop(call_id, None)) is not None:
+            asyncio.get_running_loop().call_soon(call.sink.failed, FailureCode.FUNCTION_FAILED, "it was cancelled")
 
     def credit(self, call_id: int, size: int) -> None:
         self.credits.append(size)
@@ -138,10 +145,14 @@ class MemoryPool:
             raise self.error
         return Lease(self._instance(application), self.cold)
 
+    def warm(self, function: str) -> MemoryInstance:
+        """The instance of a function."""
+        if function not in self.instances:
+            self.instances[function] = MemoryInstance(self, application(function), f"m{len(self.instances)}")
+        return self.instances[function]
+
     def _instance(self, application: Application) -> Instance:
-        if application.function not in self.instances:
-            self.instances[application.function] = MemoryInstance(self, application, f"m{len(self.instances)}")
-        instance: Instance = self.instances[application.function]
+        instance: Instance = self.warm(application.function)
         self.leased.append(instance)
         return instance
 

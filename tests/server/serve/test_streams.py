@@ -129,6 +129,54 @@ async def test_head_of_a_stream_ends_the_call(on: Stage) -> None:
     assert [record.status for record in on.records] == ["success"]
 
 
+async def test_head_of_a_stream_is_answered_when_its_record_has_what_its_end_prints(on: Stage) -> None:
+    on.play("ANY /a: streams", streams=streaming(b"one", ends=False))
+    on.pool.warm("streams").lingers = True
+    reader, writer, told = await begun(on, GET.replace(b"GET", b"HEAD"))
+    async with asyncio.timeout(2):
+        while not told.instance.cancelled:
+            await asyncio.sleep(0.001)
+    assert not on.records
+    told.sink.log(b"closing\n")
+    told.sink.failed(FailureCode.FUNCTION_FAILED, "")
+    assert (await read_reply(reader, "HEAD")).status == 200
+    writer.close()
+    assert [(record.status, record.log) for record in on.records] == [("success", b"closing\n")]
+    assert not on.pool.leased
+
+
+async def test_head_of_a_stream_does_not_wait_long_for_its_end(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clowdy.server.serve.exchange.SETTLE_SECONDS", 0.05)
+    on.play("ANY /a: streams", streams=streaming(b"one", ends=False))
+    on.pool.warm("streams").lingers = True
+    reader, writer, told = await begun(on, GET.replace(b"GET", b"HEAD"))
+    assert (await read_reply(reader, "HEAD")).status == 200
+    writer.close()
+    assert [record.status for record in on.records] == ["success"]
+    assert on.pool.leased == [told.instance]
+    told.sink.end()
+    assert not on.pool.leased
+    assert len(on.records) == 1
+
+
+async def test_a_stream_over_its_own_length_is_recorded_with_what_its_end_prints(on: Stage) -> None:
+    on.play("GET /a: streams", streams=streaming(b"12", b"3456", head=with_length(5), ends=False))
+    on.pool.warm("streams").lingers = True
+    reader, writer, told = await begun(on, GET)
+    async with asyncio.timeout(2):
+        while not told.instance.cancelled:
+            await asyncio.sleep(0.001)
+    told.sink.piece(b"more")
+    told.sink.log(b"closing\n")
+    told.sink.failed(FailureCode.FUNCTION_FAILED, "")
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+    assert [(record.code, record.log, record.answer) for record in on.records] == [
+        ("bad_response", b"closing\n", b"123456")
+    ]
+
+
 async def test_a_stream_with_a_head_that_cannot_be_sent_is_a_bad_response(on: Stage) -> None:
     on.play("GET /a: streams", streams=streaming(b"one", head=b"{", ends=False))
 
@@ -235,4 +283,33 @@ async def test_a_client_that_leaves_in_the_middle_ends_the_stream(on: Stage) -> 
 
     assert told.instance.cancelled == [1]
     assert (on.records[0].status, on.records[0].http_status) == ("error", 200)
+    assert not on.pool.leased
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_call_whose_client_left_is_recorded_at_its_end_with_all_that_it_printed(
+    on: Stage, streams: bool
+) -> None:
+    on.play("GET /a: silent")
+    on.pool.warm("silent").lingers = True
+    reader, writer, told = await begun(on, GET)
+    if streams:
+        told.sink.head(TEXT)
+        told.sink.piece(b"one")
+        await reader.readuntil(b"one\r\n")
+    told.sink.log(b"before\n")
+    writer.close()
+    async with asyncio.timeout(2):
+        while not told.instance.cancelled:
+            await asyncio.sleep(0.001)
+    # It has its instance until it is over, and nothing of its answer counts any more.
+    assert on.pool.leased == [told.instance]
+    told.sink.log(b"after\n")
+    if streams:
+        told.sink.piece(b"two")
+    assert not on.records
+    told.sink.failed(FailureCode.TIMEOUT, "it had its time")
+    (record,) = on.records
+    assert (record.status, record.code, record.error) == ("error", None, "The client left")
+    assert (record.log, record.answer) == (b"before\nafter\n", b"one" if streams else b"")
     assert not on.pool.leased
