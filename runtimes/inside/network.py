@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _EXPLANATION = b"network is off for this function: set network: true in clowdy.yaml\n"
 _CONNECTS = frozenset(("socket.connect", "socket.sendto", "socket.sendmsg"))
 _RESOLVES = frozenset(("socket.getaddrinfo", "socket.gethostbyname"))
+# These ask for the name of an address; given a name, the first resolves it before.
+_LOOKS_UP = frozenset(("socket.gethostbyaddr", "socket.getnameinfo"))
 _INET, _INET6, _STREAM, _TYPE = 2, 10, 1, 0xF
 _LISTENS = "0A"
 
@@ -39,6 +41,8 @@ class Explainer:
             fails = _cannot_connect(*arguments[:2])
         elif event in _RESOLVES:
             fails = _cannot_resolve(arguments[0])
+        elif event in _LOOKS_UP:
+            fails = _cannot_look_up(arguments[0])
         else:
             return
         if fails:
@@ -65,6 +69,12 @@ def _cannot_resolve(host: Any) -> bool:
         return bool(name) and not (_is_numeric(name) or name.rstrip(".").lower() in ("localhost", "function"))
     except Exception:  # noqa: BLE001  (as above)
         return False
+
+
+def _cannot_look_up(address: Any) -> bool:
+    """`address` is a host or, for `getnameinfo`, a host and a port."""
+    host = address[0] if isinstance(address, tuple) and address else address
+    return _cannot_resolve(host) or (isinstance(host, str) and _is_numeric(host) and not _is_loopback(host))
 
 
 def _is_loopback(host: str) -> bool:

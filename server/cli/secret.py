@@ -55,8 +55,8 @@ def set_secret(name: str, data_dir: Path | None, project: str | None, remote: st
         say_json(answer)
         return
     replaced = answer.get("replaced")
-    who = "1 function goes" if replaced == 1 else f"{replaced} functions go"
-    say(f"Set {name}. {who} on with the new value." if replaced else f"Set {name}.")
+    count, verb = ("1 instance", "is") if replaced == 1 else (f"{replaced} instances", "are")
+    say(f"Set {name}. {count} that had the old value {verb} replaced." if replaced else f"Set {name}.")
 
 
 @command.command("list")

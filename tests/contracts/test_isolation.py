@@ -211,6 +211,10 @@ EXPLANATION = "network is off for this function: set network: true in clowdy.yam
         'socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 53))',
         'asyncio.run(asyncio.open_connection("192.0.2.1", 80))',
         'socket.socket().connect_ex(("192.0.2.1", 80))',
+        'socket.gethostbyaddr("192.0.2.1")',
+        'socket.gethostbyaddr("example.com")',
+        'socket.getnameinfo(("192.0.2.1", 80), 0)',
+        'socket.getnameinfo(("2001:db8::1", 80), socket.NI_NAMEREQD)',
     ],
 )
 async def test_a_connection_that_fails_is_explained_once(world: World, needs: Needs, attempt: str) -> None:
@@ -265,6 +269,12 @@ async def test_what_can_be_reached_is_not_explained(world: World) -> None:
                 socket.socket(socket.AF_UNIX).connect("/tmp/nothing")
             except OSError:
                 pass
+            for lookup in (socket.gethostbyaddr, lambda host: socket.getnameinfo((host, 9), 0)):
+                lookup("127.0.0.1")
+                try:
+                    lookup(None)
+                except TypeError:
+                    pass
             return socket.gethostbyname("localhost")
         """
     outcome = await world.outcome(source)

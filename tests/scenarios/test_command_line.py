@@ -122,7 +122,7 @@ def test_a_secret_reaches_what_runs_from_anywhere(server: Server, ana: User, nam
     assert server.call(name).json() == {"key": "two"}
 
     said = ana.run("clowdy", "secret", "set", "KEY", "--data-dir", str(server.data), stdin="three\n")
-    assert said == "Set KEY. 1 function goes on with the new value.\n"
+    assert said == "Set KEY. 1 instance that had the old value is replaced.\n"
     assert server.call(name).json() == {"key": "three"}
 
     assert "--force" in ana.run("clowdy", "secret", "rm", "KEY", "--data-dir", str(server.data), fails=1)

@@ -24,7 +24,7 @@ async def every(asked: Asked) -> object:
 
 @table.put("/api/projects/{project}/secrets/{name}", Right.ADMIN)
 async def put(asked: Asked) -> object:
-    """Sets a value. Functions that have the old one go on with the new one at once."""
+    """Sets a value. Instances that have the old one are replaced at once; `replaced` says how many there were."""
     project_id, name = _place(asked), asked.segment("name")
     value = (await asked.body()).text("value", most=VALUE_CHARACTERS)
     await asked.services.secrets.set(project_id, name, value, by=asked.who)

@@ -33,7 +33,7 @@ def test_the_value_comes_from_standard_input_less_one_newline(
 ) -> None:
     result = signed_in.run("secret", "set", "KEY", stdin=stdin, folder=linked)
 
-    assert (result.code, result.out) == (0, "Set KEY. 2 functions go on with the new value.\n")
+    assert (result.code, result.out) == (0, "Set KEY. 2 instances that had the old value are replaced.\n")
     assert server.last(f"PUT {PATH}/KEY").content == {"value": value}
 
 

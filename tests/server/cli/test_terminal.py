@@ -63,7 +63,7 @@ def test_a_secret_is_not_seen_while_it_is_typed(signed_in: Terminal, server: Sma
     )
 
     assert code == 0
-    assert "Set KEY. 1 function goes on with the new value." in seen
+    assert "Set KEY. 1 instance that had the old value is replaced." in seen
     assert "hidden" not in seen
     assert server.last(f"PUT {SHOP}/secrets/KEY").content == {"value": "hidden value"}
 
