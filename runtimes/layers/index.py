@@ -11,6 +11,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+_UV_DEFAULT = "https://pypi.org/simple"
+"""What uv asks when it is told of no other index."""
+
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s?#@]*@")
@@ -23,7 +26,7 @@ _HIDDEN = "****"
 class Index:
     """`default` and `extra` are indexes, the extra ones asked first; `find_links` pages or folders of files.
 
-    URLs may have credentials, so that they are left out of its `repr`; `shown` has them without.
+    URLs may have credentials, so that they are left out of its `repr`; `asked` has them without.
     """
 
     default: str | None = field(default=None, repr=False)
@@ -68,9 +71,10 @@ class Index:
         return tuple(dict.fromkeys(found))
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """`urls` without credentials."""
-        return tuple(self.hide(url) for url in self.urls)
+    def asked(self) -> tuple[str, ...]:
+        """What is asked over the network, each once and without credentials."""
+        implicit = () if self.no_index or self.default is not None else (_UV_DEFAULT,)
+        return tuple(dict.fromkeys(self.hide(url) for url in (*implicit, *self.urls) if _folder(url) is None))
 
     @property
     def digest(self) -> str:

@@ -272,14 +272,15 @@ class Premises:
 
     def _stopped(self, stop: Stop) -> str:
         limits = self._limits
-        index = ", ".join(dict.fromkeys(self._index.shown)) or "the package index"
+        asked = ", ".join(self._index.asked)
+        silent = f"nothing came from {asked}" if asked else "the installer gave no sign of life"
         return {
             Stop.MEMORY: f"installing takes more than {format_size(limits.memory_bytes)} of memory",
             Stop.SIZE: too_large(limits),
             Stop.FILES: too_many_files(limits),
             Stop.DISK: f"the disk is full: less than {format_size(limits.free_bytes)} would be left",
             Stop.TIME: f"it took longer than {limits.seconds:g} s",
-            Stop.STALLED: f"nothing came from {index} for {limits.stall_seconds:g} s",
+            Stop.STALLED: f"{silent} for {limits.stall_seconds:g} s",
         }[stop]
 
 

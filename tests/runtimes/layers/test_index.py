@@ -115,8 +115,26 @@ def test_credentials_are_hidden_wherever_they_could_be_shown() -> None:
     for secret in ("p%40ss-word", "p@ss-word", "token-alone", "third-secret", "proxy-secret", "else"):
         assert secret not in hidden
         assert secret not in repr(index)
-        assert secret not in "".join(index.shown)
+        assert secret not in "".join(index.asked)
     assert "https://****@one.example/simple/x" in hidden
+
+
+@pytest.mark.parametrize(
+    ("index", "asked"),
+    [
+        (Index(find_links=("/opt/wheels", "file:///opt/more")), ("https://pypi.org/simple",)),
+        (
+            Index(extra=("ours=https://a:secret@two.example/simple", "file:///opt/simple")),
+            ("https://pypi.org/simple", "https://****@two.example/simple"),
+        ),
+        (Index(default="https://one.example/simple", find_links=("/opt/wheels",)), ("https://one.example/simple",)),
+        (Index(default="file:///opt/simple"), ()),
+        (Index(no_index=True, find_links=("/opt/wheels", "https://x.example/links")), ("https://x.example/links",)),
+        (Index(no_index=True, find_links=("/opt/wheels",)), ()),
+    ],
+)
+def test_what_is_asked_over_the_network_is_named_and_no_folder(index: Index, asked: tuple[str, ...]) -> None:
+    assert index.asked == asked
 
 
 def test_a_new_password_is_no_new_index() -> None:
