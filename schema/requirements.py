@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
 from clowdy.schema.problems import Problem
 from clowdy.schema.rejection import Rejection
@@ -19,6 +20,11 @@ MOST_LINES = 2000
 _MOST_PROBLEMS = 50
 _hash_option = re.compile(r"[ \t]+--hash[= ]")
 _url = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[./]")
+_nothing_in_parentheses = re.compile(r"\([ \t]*\)")
+_text_in_quotes = re.compile(r"\"[^\"]*\"|'[^']*'")
+_digits = re.compile("[0-9]+")
+_LARGEST_NUMBER = 2**64 - 2
+_MOST_DIGITS = 100
 _path = re.compile(r"^[./~\\]|[/\\]|\.(whl|zip|tar\.\w+|tgz)$")
 
 
@@ -54,7 +60,36 @@ def check_requirement(text: str) -> str:
         raise Rejection(_CODE, f"{quoted(line)} is not a requirement") from None
     if requirement.url is not None:
         raise Rejection(_CODE, f"URLs are not allowed: {quoted(line)}", "name a package and a version")
+    _check_for_installer(requirement, line)
     return line
+
+
+def _check_for_installer(requirement: Requirement, line: str) -> None:
+    """Raises Rejection for what packaging takes and uv does not: uv would say so without the place."""
+    for name in (requirement.name, *requirement.extras):
+        if not name[-1].isalnum():
+            raise Rejection(
+                _CODE, f"{quoted(line)} is not a requirement: {quoted(name)} must end with a letter or digit"
+            )
+    for specifier in requirement.specifier:
+        version = specifier.version
+        if specifier.operator == "===" and not _is_version(version):
+            raise Rejection(_CODE, f"{quoted(line)} is not a requirement: {quoted(version)} is not a version")
+        public = version.partition("+")[0]
+        if any(len(digits) > _MOST_DIGITS or int(digits) > _LARGEST_NUMBER for digits in _digits.findall(public)):
+            raise Rejection(_CODE, f"{quoted(line)} is not a requirement: a number of its version is too large")
+    if requirement.marker is not None and "===" in _text_in_quotes.sub("", str(requirement.marker)):
+        raise Rejection(_CODE, f"{quoted(line)} is not a requirement: === is for versions", "write == in a condition")
+    if _nothing_in_parentheses.search(line.partition(";")[0]):
+        raise Rejection(_CODE, f"{quoted(line)} is not a requirement: no version stands in its parentheses")
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def requirement_lines(text: str) -> list[tuple[int, str]]:

@@ -247,8 +247,11 @@ class Premises:
             {
                 "/build/wanted.txt": "the requirements",
                 f"{workshop.scratch}/wanted.txt": "the requirements",
+                # uv shows a path from where it works.
+                "`wanted.txt`": "the requirements",
                 "/build/lock.txt": "the lock",
                 f"{workshop.scratch}/lock.txt": "the lock",
+                "`lock.txt`": "the lock",
                 "/build/": "",
                 f"{workshop.scratch}/": "",
                 str(workshop.scratch): "",

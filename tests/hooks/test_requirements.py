@@ -52,6 +52,18 @@ async def test_problems_of_lines_have_their_place(judge_files: JudgeFiles) -> No
     assert judgement.wanted is None
 
 
+async def test_what_uv_would_refuse_without_a_place_has_its_own(judge_files: JudgeFiles) -> None:
+    """packaging lets pass what uv does not; uv names a file of ours and no line."""
+    lines = await judge_files(tree("requirements.txt", requirements_txt="aa\nbb_\naa==99999999999999999999999999\n"))
+    assert said(lines) == [
+        'requirements.txt:2:1 "bb_" is not a requirement: "bb_" must end with a letter or digit',
+        'requirements.txt:3:1 "aa==99999999999999999999999999" is not a requirement: '
+        "a number of its version is too large",
+    ]
+    listed = await judge_files(tree("[AA, Aa_]"))
+    assert said(listed) == ['clowdy.yaml:2:20 "Aa_" is not a requirement: "Aa_" must end with a letter or digit']
+
+
 WRONG = {
     "clowdy.yaml:2:15 gone.txt does not exist": ("gone.txt", "x.txt", ""),
     "clowdy.yaml:2:15 a.txt is a folder, it must be a file": ("a.txt", "a.txt/b", ""),

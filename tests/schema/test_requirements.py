@@ -12,7 +12,8 @@ from clowdy.schema.requirements import check_requirement, requirement_lines, req
     "line",
     [
         "httpx", "httpx>=0.28", "httpx[http2]==0.28.*", "pydantic (>=2,<3)", "uvloop; sys_platform != 'win32'",
-        "a.b_c-d ~= 1.4.2 ; python_version < '3.12' and extra == 'x'",
+        "aa==18446744073709551614", "aa===1.0+local", "aa==1+20250101123456789012345678",
+        "aa; platform_version == '()==='", "a.b_c-d ~= 1.4.2 ; python_version < '3.12' and extra == 'x'",
     ],
 )  # fmt: skip
 def test_what_pep_508_allows(line: str) -> None:
@@ -48,6 +49,17 @@ def test_what_pep_508_allows(line: str) -> None:
         ("p; " + "(" * 900, "not a requirement"),
         ("p" * 1001, "not a requirement"),
         ("httpx==" + "9" * 900 + "x!", "not a requirement"),
+        ("bb_", '"bb_" must end with a letter or digit'),
+        ("bb.", "not a requirement"),
+        ("bb[x_]", '"x_" must end with a letter or digit'),
+        ("aa==18446744073709551615", "a number of its version is too large"),
+        ("aa>=1,<" + "9" * 26, "a number of its version is too large"),
+        ("aa==" + "9" * 300 + "!1", "a number of its version is too large"),
+        ("aa==1.post" + "9" * 26, "a number of its version is too large"),
+        ("aa===1_0", '"1_0" is not a version'),
+        ("aa===1.0.*", '"1.0.*" is not a version'),
+        ("aa ( )", "no version stands in its parentheses"),
+        ("aa; sys_platform === 'linux'", "=== is for versions"),
     ],
 )
 def test_what_an_installer_would_act_on(line: str, words: str) -> None:
@@ -79,3 +91,8 @@ def test_a_line_with_escapes_or_no_end_is_shown_safely() -> None:
     (indented,) = requirement_problems(" " * 1000 + "???", "requirements.txt")
     assert (indented.column, indented.source.strip(), indented.length) == (1001, "???", 3)
     assert indented.source[indented.column - indented.skipped - 1 :] == "???"
+
+
+def test_a_very_long_version_is_shown_in_short() -> None:
+    (problem,) = requirement_problems("aa==" + "9" * 300, "requirements.txt")
+    assert len(problem.message) < 200

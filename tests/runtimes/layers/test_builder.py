@@ -59,6 +59,13 @@ async def refusal(builder: LayerBuilder, *lines: str) -> str:
     return caught.value.text
 
 
+async def test_what_uv_alone_refuses_names_no_file_of_the_build(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clowdy.schema.locks.check_requirement", lambda line: line)
+    said = await refusal(await make(), "bb_")
+    assert "wanted.txt" not in said
+    assert "in the requirements at position 0" in said
+
+
 async def test_what_is_required_is_there_with_what_it_requires(make: Make, place: Path) -> None:
     make_wheel(place / "wheels", "needy", requires=["needed>=2"])
     make_wheel(place / "wheels", "needed", "1.0")
