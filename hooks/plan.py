@@ -28,6 +28,7 @@ class Side:
 
     `codes` has the id of each function's filtered tree; a function whose code is not at hand may be missing. `lock` is
     the digest of its requirements lock, None without requirements, and `packages` the versions in it by name.
+    `installed` says whether these are on this machine.
     """
 
     commit: str
@@ -37,6 +38,7 @@ class Side:
     release: int | None = None
     lock: str | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    installed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Plan:
 
     `release` is the one that is served again, or None for a new one; `live` and `live_commit` are what serves when
     the plan is made. `since` is what a plan begins with when `live` had gone back; `notes` stand below the rows.
+    `builds` says that the requirements of the one served again are gone from this machine and installed first.
     """
 
     commit: str
@@ -88,6 +91,7 @@ class Plan:
     release: int | None = None
     since: str = ""
     notes: tuple[str, ...] = ()
+    builds: bool = False
 
     @property
     def changes(self) -> tuple[Row, ...]:
@@ -114,6 +118,7 @@ class Plan:
             "since": self.since,
             "rows": [row.as_json() for row in self.rows],
             "notes": list(self.notes),
+            "builds": self.builds,
         }
 
     @classmethod
@@ -128,6 +133,7 @@ class Plan:
                 release=None if content["release"] is None else int(content["release"]),
                 since=str(content["since"]),
                 notes=tuple(str(note) for note in content["notes"]),
+                builds=bool(content.get("builds", False)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a plan: {error!r}") from None
@@ -171,6 +177,7 @@ def make_plan(
         release=candidate.release,
         since=str(since) if since is not None else "",
         notes=tuple(_notes(live, candidate)),
+        builds=candidate.release is not None and not candidate.installed,
     )
 
 

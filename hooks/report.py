@@ -56,7 +56,8 @@ def plan_text(plan: Plan) -> list[str]:
     live = f"deploy/{plan.live} ({_short(plan.live_commit)})"
     if plan.release is not None:
         there = f"deploy/{plan.release} ({_short(plan.commit)})"
-        lines.append(f"live: {live} → {there}   no build needed" if plan.live is not None else f"live: {there}")
+        build = "its requirements are installed first" if plan.builds else "no build needed"
+        lines.append(f"live: {live} → {there}   {build}" if plan.live is not None else f"live: {there}")
     elif plan.live is not None:
         lines.append(f"Plan for {_short(plan.commit)} (live is deploy/{plan.live}, {_short(plan.live_commit)})")
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from clowdy.hooks.code import read_patterns
 from clowdy.hooks.differences import LineCount, count_lines
 from clowdy.hooks.plan import Plan, Side, Since, make_plan
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
+from clowdy.server.releases.layers import is_complete
 from clowdy.server.releases.locks import find_any_lock
 from clowdy.server.releases.prepare import Candidate
 from clowdy.server.releases.serving import Serving
@@ -51,7 +53,8 @@ async def rollback_plan(
     context: Context, repository: Repository, before: Serving | None, after: Serving, *, restarts: bool = False
 ) -> Plan:
     """What serving `after` in place of `before` changes."""
-    side = await asyncio.to_thread(_side, repository, after)
+    installed = await asyncio.to_thread(is_complete, context, repository, after)
+    side = replace(await asyncio.to_thread(_side, repository, after), installed=installed)
     if before is None:
         return make_plan(None, side)
     lines = await asyncio.to_thread(_lines, repository, before, side)

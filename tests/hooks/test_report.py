@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -195,6 +196,8 @@ def test_the_plan_of_a_rollback() -> None:
         " = env                 secrets and data are not rolled back",
         " =          1 function  unchanged, instances stay warm",
     ]
+    building = plan_text(replace(plan, builds=True))
+    assert building[0] == "live: deploy/43 (9c1f2aa) → deploy/41 (4e07b12)   its requirements are installed first"
 
 
 def test_the_switch_says_its_time_and_what_served_before() -> None:

@@ -189,6 +189,7 @@ async def test_going_back_to_a_release_whose_layer_is_gone_builds_it_from_its_lo
     outcome = await made.releases.rollback(await made.project(), "deploy/1", "ana")
 
     assert outcome.release == 1
+    assert outcome.lines[0].endswith("its requirements are installed first")
     assert made.packages.has(old.digest)
     assert await serving_layer(made) == old.digest
     assert len(made.packages.resolved) == 2
