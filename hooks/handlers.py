@@ -48,7 +48,7 @@ class Handlers:
         for path in self._entries:
             fact = facts.get(path)
             if isinstance(fact, FileProblem):
-                problems.append(_syntax(path, fact))
+                problems.append(fact.placed(path, "syntax"))
             elif isinstance(fact, FileFacts):
                 problems += [
                     self._unbound(function, fact)
@@ -146,16 +146,3 @@ class Handlers:
             for path in itertools.islice(files, _PATHS):
                 self._python_files[path.rpartition("/")[2]].append(path)
         return self._python_files
-
-
-def _syntax(path: str, problem: FileProblem) -> Problem:
-    return Problem(
-        printable(path),
-        problem.line,
-        problem.column,
-        "syntax",
-        printable(problem.message, 300),
-        source=problem.source,
-        length=max(1, min(problem.length, problem.skipped + len(problem.source) - problem.column + 1)),
-        skipped=problem.skipped,
-    )

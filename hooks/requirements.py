@@ -128,7 +128,7 @@ class _Reader:
         return await asyncio.to_thread(self._of_pylock, *read)
 
     def _of_pylock(self, values: Mapping[str, Any], places: TomlPlaces) -> Found:
-        lock = read_pylock(values, places)
+        lock = read_pylock(values, places, self._python)
         self._fits(lock.requires_python, places)
         return _found(_locked(lock.pins, places), places)
 
@@ -140,7 +140,8 @@ class _Reader:
         assert entry is not None
         table = (await self._syntax.tables([entry], lambda entry: content)).get(file)
         if not isinstance(table, Table):
-            return Found(problems=(_of_file(printable(file), table),))
+            problem = table or FileProblem(1, 1, "takes too long to read")
+            return Found(problems=(problem.placed(file, "toml"),))
         text = content.decode(errors="replace").removeprefix("\ufeff")
         return table.values, TomlPlaces(Source(printable(file), text))
 
@@ -190,18 +191,3 @@ def _found(wanted: Wanted | None, *places: TomlPlaces) -> Found:
 
 def _is_file(entry: Entry | None) -> bool:
     return entry is not None and entry.kind in (Kind.FILE, Kind.EXECUTABLE)
-
-
-def _of_file(file: str, problem: FileProblem | None) -> Problem:
-    if problem is None:
-        problem = FileProblem(1, 1, "takes too long to read")
-    return Problem(
-        file,
-        problem.line,
-        problem.column,
-        "toml",
-        printable(problem.message, 300),
-        source=problem.source,
-        length=max(1, min(problem.length, problem.skipped + len(problem.source) - problem.column + 1)),
-        skipped=problem.skipped,
-    )

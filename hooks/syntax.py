@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from clowdy.hooks.tree import Entry
+from clowdy.schema.problems import Problem
 from clowdy.schema.source import excerpt
+from clowdy.schema.text import printable
 
 FILE_BYTES = 1024 * 1024
 PUSH_SECONDS = 10.0
@@ -59,6 +61,19 @@ class FileProblem:
     source: str = ""
     length: int = 1
     skipped: int = 0
+
+    def placed(self, file: str, code: str) -> Problem:
+        """The problem of a push that it is."""
+        return Problem(
+            printable(file),
+            self.line,
+            self.column,
+            code,
+            printable(self.message, 300),
+            source=self.source,
+            length=max(1, min(self.length, self.skipped + len(self.source) - self.column + 1)),
+            skipped=self.skipped,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,13 +116,13 @@ def differing(
     )
 
 
-def may_hold_on_linux(marker: str) -> bool:
-    """False for what is only there on other systems."""
+def may_hold_on_linux(marker: str, python: str | None = None) -> bool:
+    """False for what is only there on other systems, or for other Pythons than `python`."""
     if not marker:
         return True
-    pythons = _pythons((Dependency("", marker=marker),))
+    pythons = (python,) if python is not None else _pythons((Dependency("", marker=marker),))
     table = _table(marker, pythons)
-    return any(table[index * len(pythons) + python] for index in _LINUX for python in range(len(pythons)))
+    return any(table[index * len(pythons) + place] for index in _LINUX for place in range(len(pythons)))
 
 
 def _meanings(dependencies: Sequence[Dependency], pythons: Sequence[str]) -> Mapping[Meaning, Dependency]:
@@ -165,7 +165,7 @@ def _environment(platform: tuple[str, str, str, str, str], python: str) -> dict[
         "platform_system": called,
         "platform_version": "1",
         "python_full_version": python,
-        "python_version": python.rpartition(".")[0],
+        "python_version": ".".join(python.split(".")[:2]),
         "sys_platform": system,
         "extra": "",
     }

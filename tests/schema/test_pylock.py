@@ -22,9 +22,13 @@ def package(more: str = "", *, name: str = "x", version: str = 'version = "1.0"'
     )
 
 
-def read(text: str) -> tuple[Pylock, TomlPlaces]:
+def file(place: str) -> str:
+    return package().replace('name = "x.whl"', place)
+
+
+def read(text: str, python: str | None = None) -> tuple[Pylock, TomlPlaces]:
     places = TomlPlaces(Source("pylock.toml", text))
-    return read_pylock(tabulate(text.encode())["table"], places), places
+    return read_pylock(tabulate(text.encode())["table"], places, python), places
 
 
 def test_names_versions_markers_and_hashes_are_taken() -> None:
@@ -66,6 +70,13 @@ def test_the_projects_own_entry_is_skipped() -> None:
         (TOP + package('vcs = { type = "git", url = "https://x" }'), "4:1 x comes from a repository: https://x"),
         (TOP + package('directory = { path = "../x" }'), "4:1 x comes from a folder: ../x"),
         (TOP + package('archive = { url = "https://x" }'), "4:1 x comes from a URL or file: https://x"),
+        (TOP + file('path = "x.whl"'), "4:1 x comes from a file: x.whl"),
+        (TOP + file('url = "file:///opt/x.whl"'), "4:1 x comes from a file: file:///opt/x.whl"),
+        (TOP + file('url = "ftp://x.example/x.whl"'), "4:1 x comes from a file: ftp://x.example/x.whl"),
+        (
+            TOP + "environments = [\"sys_platform == 'win32'\", \"python_version < '3.8'\"]\n" + package(),
+            "4:1 this lock was made for other environments: sys_platform == 'win32', python_version < '3.8'",
+        ),
         (TOP + package(version=""), "4:1 x has no version"),
         (TOP + package().replace("sha256", "sha512"), '4:1 "x==1.0" has no SHA-256 hash'),
     ],
@@ -74,6 +85,31 @@ def test_what_cannot_be_taken_is_said_at_its_place(text: str, said: str) -> None
     lock, places = read(text)
     assert words(places) == [said]
     assert lock.pins == ()
+
+
+def test_a_package_of_which_a_file_is_on_the_web_is_taken_by_its_hashes() -> None:
+    for place in (
+        'url = "https://files.example/x.whl"',
+        'url = "https://files.example/x.whl", path = "x.whl"',
+        f'path = "x.whl", hashes = {{ sha256 = "{HASH}" }} }}, {{ url = "https://files.example/x-2.whl"',
+    ):
+        lock, places = read(TOP + file(place))
+        assert (words(places), len(lock.pins)) == ([], 1)
+
+
+def test_a_lock_for_another_python_is_refused() -> None:
+    text = TOP + "environments = [\"sys_platform == 'linux' and python_version >= '3.12'\"]\n" + package()
+    assert read(text, "3.12.1")[1].problems == []
+    assert words(read(text, "3.11.2")[1])[0].startswith("4:1 this lock was made for other environments")
+
+
+def test_a_package_for_another_python_is_refused_where_it_is_wanted() -> None:
+    text = TOP + package('requires-python = ">=3.12"')
+    assert read(text)[1].problems == []
+    assert read(text, "3.12.1")[1].problems == []
+    assert words(read(text, "3.11.2")[1]) == ["4:1 x is for Python >=3.12, functions of this server run with 3.11.2"]
+    elsewhere = TOP + package('requires-python = ">=3.12"\nmarker = "python_version >= \'3.12\'"')
+    assert read(elsewhere, "3.11.2")[1].problems == []
 
 
 @pytest.mark.parametrize(
