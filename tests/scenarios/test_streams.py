@@ -163,7 +163,7 @@ def test_what_a_function_prints_when_its_client_leaves_is_in_the_log(server: Ser
     with httpx.stream("GET", f"{streams}/lone") as answer:
         assert next(answer.iter_text()) == "begun"
     row = logged(server, answer.headers["X-Request-Id"])
-    assert (row["status"], row["log"]) == ("error", "closing\n")
+    assert (row["status"], row["log"]) == ("error", "closing\nThe client left")
     answer = httpx.head(f"{streams}/lone")
     assert logged(server, answer.headers["X-Request-Id"])["log"] == "closing\n"
 
