@@ -160,16 +160,15 @@ def _forked(server: Server, python: str, interpreter: list[float]) -> list[float
             interpreter.append(start_of(python))
             began = time.perf_counter()
             caller.ask(f"{path}/0")
-            forked = json.loads(caller.answer())["forked"]
-            if forked:
+            if json.loads(caller.answer())["forked"]:
                 times.append((time.perf_counter() - began) * 1000)
             elif time.monotonic() > deadline:
                 raise RuntimeError("no instance was forked")
-            if forked or not held:
-                holding = Caller(server.port)
-                holding.ask(f"{path}/{2 * HELD_SECONDS}")
-                held.append(holding)
-            time.sleep(0.3)
+            holding = Caller(server.port)
+            holding.ask(f"{path}/{2 * HELD_SECONDS}")
+            held.append(holding)
+            # The first one's parent is prepared meanwhile.
+            time.sleep(0.3 if times else 3)
         for each in held:
             each.__exit__()
     time.sleep(1)
