@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from clowdy.hooks.contents import TREE_PROBLEM_CODES, Contents
 from clowdy.hooks.syntax import FILE_BYTES, FileFacts, FileProblem
 from clowdy.hooks.tree import Entry, Kind, TreeView
-from clowdy.schema.manifest import FunctionSpec, Manifest
+from clowdy.schema.manifest import FunctionSpec, HandlerType, Manifest
 from clowdy.schema.marks import Marks
 from clowdy.schema.paths import default_handler
 from clowdy.schema.problems import Problem
@@ -19,6 +19,7 @@ from clowdy.schema.units import format_excess
 
 _LISTED = 8
 _PATHS = 2000
+_WSGI = "WSGI application"
 
 
 class Handlers:
@@ -50,11 +51,12 @@ class Handlers:
             if isinstance(fact, FileProblem):
                 problems.append(fact.placed(path, "syntax"))
             elif isinstance(fact, FileFacts):
-                problems += [
-                    self._unbound(function, fact)
-                    for function in self._functions[path]
-                    if not fact.binds(function.attribute)
-                ]
+                for function in self._functions[path]:
+                    shape = _one_at_a_time(function, fact)
+                    if not fact.binds(function.attribute):
+                        problems.append(self._unbound(function, fact))
+                    elif function.parallel > 1 and shape is not None:
+                        problems.append(not_parallel(self._marks, function.name, shape))
         return problems
 
     def _look_up(self, function: FunctionSpec) -> None:
@@ -146,3 +148,24 @@ class Handlers:
             for path in itertools.islice(files, _PATHS):
                 self._python_files[path.rpartition("/")[2]].append(path)
         return self._python_files
+
+
+def not_parallel(marks: Marks, name: str, shape: str) -> Problem:
+    """That a function with `parallel` above 1 is, by `shape`, one that takes one call at a time."""
+    message = f"{name} is a {shape}: parallel above 1 is for async handlers and ASGI applications only"
+    return marks.problem(("functions", name, "parallel"), "not-parallel", message)
+
+
+def _one_at_a_time(function: FunctionSpec, facts: FileFacts) -> str | None:
+    """What a handler is that takes one call at a time, in the runner's words; None where its file does not say so."""
+    if function.type is HandlerType.WSGI:
+        return _WSGI
+    plain = facts.plain.get(function.attribute)
+    if plain is None or function.type is HandlerType.ASGI:
+        return None
+    if function.type is HandlerType.AUTO:
+        if plain.parameters[:2] == ("environ", "start_response"):
+            return _WSGI
+        if plain.parameters[:3] == ("scope", "receive", "send"):
+            return None
+    return "generator" if plain.generator else "handler"

@@ -10,8 +10,9 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from clowdy.hooks.tree import Entry
@@ -33,15 +34,28 @@ _WORKER = Path(__file__).with_name("syntax_worker.py")
 
 
 @dataclass(frozen=True, slots=True)
+class PlainFunction:
+    """A function that takes one call at a time, by the first names of its positional parameters."""
+
+    parameters: tuple[str, ...]
+    generator: bool = False
+
+
+_NOTHING_PLAIN: Mapping[str, PlainFunction] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """A file that is Python. `names` are all that its module can bind, `defined` its functions and classes in order.
 
-    `dynamic` means that it may bind others: a star import, a module `__getattr__`, `globals()`, `exec`.
+    `dynamic` means that it may bind others: a star import, a module `__getattr__`, `globals()`, `exec`. In `plain` are
+    the names that can be nothing else than the function that the file has.
     """
 
     names: tuple[str, ...]
     defined: tuple[str, ...] = ()
     dynamic: bool = False
+    plain: Mapping[str, PlainFunction] = field(default_factory=lambda: _NOTHING_PLAIN)
 
     def binds(self, name: str) -> bool:
         """Whether an attribute `name` can be there after the import."""
@@ -274,7 +288,14 @@ async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
 
 def as_result(answer: dict[str, Any]) -> FileFacts | FileProblem:
     """The value of the worker's answer for a Python file."""
-    return _problem_of(answer) or FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]))
+    problem = _problem_of(answer)
+    if problem is not None:
+        return problem
+    plain = {
+        name: PlainFunction(tuple(found["parameters"]), bool(found["generator"]))
+        for name, found in answer["plain"].items()
+    }
+    return FileFacts(tuple(answer["names"]), tuple(answer["defined"]), bool(answer["dynamic"]), plain)
 
 
 def as_table(answer: dict[str, Any]) -> Table | FileProblem:

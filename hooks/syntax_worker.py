@@ -24,6 +24,7 @@ from typing import Any
 MEMORY_BYTES = 256 * 1024 * 1024
 FILE_SECONDS = 12
 NAMES = 200_000
+PARAMETERS = 3
 DEEPEST = 32
 """How deep the tables and lists of a TOML file may be nested."""
 HASHED = frozenset(("hash", "hashes"))
@@ -132,17 +133,24 @@ def parses(content: bytes) -> bool:
 
 
 def names_of(tree: ast.Module) -> dict[str, Any]:
-    """Every name that the module can bind, those of its functions and classes first in `defined`."""
-    names: dict[str, None] = {}
+    """Every name that the module can bind, those of its functions and classes first in `defined`.
+
+    In `plain` are those that can be nothing else than one function, without `async`, decorators and `*args`.
+    """
+    names: dict[str, int] = {}
     defined: dict[str, None] = {}
+    plain: dict[str, ast.FunctionDef] = {}
+    replaced = False
     dynamic = False
     waiting: list[tuple[ast.AST, bool]] = [(tree, True)]
     while waiting:
         node, top = waiting.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             if top:
-                names[node.name] = None
+                count(names, node.name)
                 defined[node.name] = None
+                if isinstance(node, ast.FunctionDef) and not node.decorator_list and node.args.vararg is None:
+                    plain[node.name] = node
                 dynamic = dynamic or node.name == "__getattr__"
             waiting.extend((outer, top) for outer in (*node.decorator_list, *outer_expressions(node)))
             waiting.extend((child, False) for child in reversed(node.body))
@@ -152,9 +160,13 @@ def names_of(tree: ast.Module) -> dict[str, Any]:
             waiting.append((node.body, False))
             continue
         if isinstance(node, ast.Global):
-            names.update(dict.fromkeys(node.names))
+            for name in node.names:
+                count(names, name)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _DYNAMIC_CALLS:
             dynamic = True
+        elif "modules" in (getattr(node, "attr", None), getattr(node, "name", None)):
+            # What stands in `sys.modules` can be changed under any name, and be another in the end.
+            replaced = True
         elif top and isinstance(node, ast.AnnAssign) and node.value is None:
             continue
         elif isinstance(node, ast.comprehension):
@@ -165,7 +177,40 @@ def names_of(tree: ast.Module) -> dict[str, Any]:
             dynamic = bind(node, names) or dynamic
         # Reversed, so that the stack gives them in the order of the file.
         waiting.extend((child, top) for child in reversed(list(ast.iter_child_nodes(node))))
-    return {"names": list(names)[:NAMES], "defined": list(defined)[:NAMES], "dynamic": dynamic}
+    certain = [] if dynamic or replaced else [name for name in plain if names[name] == 1][:NAMES]
+    return {
+        "names": list(names)[:NAMES],
+        "defined": list(defined)[:NAMES],
+        "dynamic": dynamic,
+        "plain": {name: signature(plain[name]) for name in certain},
+    }
+
+
+def signature(node: ast.FunctionDef) -> dict[str, Any]:
+    """As much of a function as tells a handler from an application."""
+    parameters = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
+    return {"parameters": parameters[:PARAMETERS], "generator": yields(node)}
+
+
+def yields(function: ast.FunctionDef) -> bool:
+    """Whether a call of `function` is a generator: a `yield` that belongs to no other function within it."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Yield, ast.YieldFrom)):
+            return True
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            waiting += [*node.decorator_list, *outer_expressions(node)]
+        elif isinstance(node, ast.Lambda):
+            waiting.append(node.args)
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def count(names: dict[str, int], name: str) -> None:
+    """One more place that binds `name`."""
+    names[name] = names.get(name, 0) + 1
 
 
 def outer_expressions(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[ast.AST]:
@@ -175,24 +220,24 @@ def outer_expressions(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDe
     return [node.args, *([node.returns] if node.returns else [])]
 
 
-def bind(node: ast.AST, names: dict[str, None]) -> bool:
+def bind(node: ast.AST, names: dict[str, int]) -> bool:
     """Adds what `node` itself binds; True when it may bind names that cannot be told."""
     if isinstance(node, ast.Name):
         if isinstance(node.ctx, ast.Store):
-            names[node.id] = None
+            count(names, node.id)
     elif isinstance(node, ast.Import):
         for alias in node.names:
-            names[alias.asname or alias.name.partition(".")[0]] = None
+            count(names, alias.asname or alias.name.partition(".")[0])
     elif isinstance(node, ast.ImportFrom):
         for alias in node.names:
             if alias.name == "*":
                 return True
-            names[alias.asname or alias.name] = None
+            count(names, alias.asname or alias.name)
     elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
         if node.name:
-            names[node.name] = None
+            count(names, node.name)
     elif isinstance(node, ast.MatchMapping) and node.rest:
-        names[node.rest] = None
+        count(names, node.rest)
     return False
 
 

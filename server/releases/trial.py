@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
+from clowdy.hooks.handlers import not_parallel
 from clowdy.runtimes.api import Application, DriverUnavailable, Handler, Ready, Shape, StartFailed, StartReason
 from clowdy.runtimes.pool import NotServed
 from clowdy.schema.manifest import FunctionSpec
@@ -89,9 +90,7 @@ def _judge(
     if isinstance(result, Ready):
         if function.parallel == 1 or result.shape in _TAKE_SEVERAL_CALLS:
             return []
-        message = f"{name} is a {result.shape.value}: parallel above 1 is for async handlers and ASGI applications only"
-        marks = candidate.judgement.parsed.marks
-        return [marks.problem(("functions", name, "parallel"), "not-parallel", message)]
+        return [not_parallel(candidate.judgement.parsed.marks, name, result.shape.value)]
     text = context.redact(candidate.applications[name].project_id, result.text)
     voice.output(name, text)
     reason = _reason(candidate, function, result, text)

@@ -490,3 +490,40 @@ def test_the_same_judgement_without_an_event_loop(tree_of: Any) -> None:
     judgement = judge_now(tree_of({"clowdy.yaml": "functions: {a: {handler: a.py:b}}\n", "a.py": "c = 1\n"}))
 
     assert first_lines(judgement.problems) == ['clowdy.yaml:1:26: error[handler] a.py has no "b"; found: c']
+
+
+ASYNC = "async def handler(event): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "shape"),
+    [
+        (HANDLER, "auto", "handler"),
+        (HANDLER, "handler", "handler"),
+        (HANDLER, "wsgi", "WSGI application"),
+        (HANDLER, "asgi", None),
+        (ASYNC, "auto", None),
+        (ASYNC, "wsgi", "WSGI application"),
+        ("handler = Flask()\n", "wsgi", "WSGI application"),
+        ("handler = Flask()\n", "auto", None),
+        ("def handler(event):\n    yield 1\n", "auto", "generator"),
+        ("def handler(environ, start_response): ...\n", "auto", "WSGI application"),
+        ("def handler(environ, start_response): ...\n", "handler", "handler"),
+        ("def handler(scope, receive, send): ...\n", "auto", None),
+        ("def handler(scope, receive, send): ...\n", "handler", "handler"),
+        ("@cached\ndef handler(event): ...\n", "auto", None),
+    ],
+)
+async def test_parallel_is_refused_where_the_file_shows_one_call_at_a_time(
+    judge_files: Any, source: str, kind: str, shape: str | None
+) -> None:
+    manifest = f"functions:\n  hello: {{type: {kind}, parallel: 2}}\n".replace("type: auto, ", "")
+    judgement = await judge_files({"clowdy.yaml": manifest, "functions/hello.py": source})
+
+    column = manifest.splitlines()[1].index("2}") + 1
+    said = f"{shape}: parallel above 1 is for async handlers and ASGI applications only"
+    assert first_lines(judgement.problems) == (
+        [] if shape is None else [f"clowdy.yaml:2:{column}: error[not-parallel] hello is a {said}"]
+    )
+    alone = await judge_files({"clowdy.yaml": manifest.replace("2}", "1}"), "functions/hello.py": source})
+    assert not alone.problems

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from clowdy.hooks.syntax import FileFacts, FileProblem, SyntaxChild, SyntaxUnavailable, inspect_now
+from clowdy.hooks.syntax import FileFacts, FileProblem, PlainFunction, SyntaxChild, SyntaxUnavailable, inspect_now
 from clowdy.hooks.syntax_worker import examine
 from clowdy.hooks.tree import Entry, Kind
 
@@ -105,10 +105,59 @@ def test_what_cannot_bind_the_name_does_not_count(source: str) -> None:
     assert "handler" not in answer["names"]
 
 
+PLAIN = [
+    ("def handler(event): ...", ["event"], False),
+    ("def handler(event, /, context=None, *, x=1, **more): ...", ["event", "context"], False),
+    ("def handler(a, b, c, d): ...", ["a", "b", "c"], False),
+    ("if x:\n    def handler(event): ...", ["event"], False),
+    ("def handler(event):\n    yield 1", ["event"], True),
+    ("def handler(event):\n    if event:\n        x = [(yield from event)]", ["event"], True),
+    ("def handler(event):\n    def inner(x=(yield)): ...", ["event"], True),
+    ("def handler(event):\n    def inner():\n        yield 1\n    return inner", ["event"], False),
+    ("def handler(event):\n    return lambda: (yield)", ["event"], False),
+    ("def handler(event):\n    async def inner(): ...\nclass C:\n    async def handler(self): ...", ["event"], False),
+    ("def handler(event):\n    handler = 1\nother = handler", ["event"], False),
+]
+
+
+@pytest.mark.parametrize(("source", "parameters", "generator"), PLAIN)
+def test_a_function_that_its_file_shows_whole_is_plain(source: str, parameters: list[str], generator: bool) -> None:
+    assert examine(source.encode())["plain"]["handler"] == {"parameters": parameters, "generator": generator}
+
+
+UNCERTAIN = [
+    "async def handler(event): ...",
+    "@cached\ndef handler(event): ...",
+    "def handler(*args): ...",
+    "def handler(event): ...\nhandler = wrap(handler)",
+    "def handler(event): ...\nhandler: object = wrap(handler)",
+    "def handler(event): ...\nfrom a import handler",
+    "def handler(event): ...\nfrom a import *",
+    "if a:\n    def handler(event): ...\nelse:\n    async def handler(event): ...",
+    "def handler(event): ...\ndef f():\n    global handler\n    handler = f",
+    "def handler(event): ...\nglobals()['handler'] = f",
+    "def handler(event): ...\nfor handler in f: pass",
+    "import sys\ndef handler(event): ...\nsys.modules[__name__] = f",
+    "from sys import modules\ndef handler(event): ...\nmodules[__name__].handler = f",
+    "class handler: ...",
+    "handler = lambda event: 1",
+    "def other(event): ...",
+]
+
+
+@pytest.mark.parametrize("source", UNCERTAIN)
+def test_what_may_be_something_else_in_the_end_is_not_plain(source: str) -> None:
+    assert "handler" not in examine(source.encode())["plain"]
+
+
 async def test_facts_come_in_the_order_of_the_file(child: SyntaxChild) -> None:
     found = await ask(child, a=b"import os\nX = 1\ndef main(): ...\nclass Helper: ...\n")
 
-    assert found == {"a": FileFacts(names=("os", "X", "main", "Helper"), defined=("main", "Helper"))}
+    assert found == {
+        "a": FileFacts(
+            names=("os", "X", "main", "Helper"), defined=("main", "Helper"), plain={"main": PlainFunction(())}
+        )
+    }
     assert child.version == ".".join(map(str, sys.version_info[:3]))
 
 

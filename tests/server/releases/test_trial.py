@@ -67,6 +67,8 @@ async def test_parallel_is_for_what_takes_several_calls(made: World, shape: Shap
     made.driver.behaviours["hello"] = Behaviour(shape=shape)
     content = files()
     content["clowdy.yaml"] = content["clowdy.yaml"].replace(b"'code.py:handler'", b"'code.py:handler', parallel: 2")
+    # What the file alone does not show.
+    content["code.py"] = b"from elsewhere import handler\n"
     (verdict,) = await made.push({"refs/heads/main": await made.commit(content)})
     if shape in (Shape.ASYNC_HANDLER, Shape.ASYNC_GENERATOR, Shape.ASGI):
         assert verdict.accepted
@@ -75,6 +77,18 @@ async def test_parallel_is_for_what_takes_several_calls(made: World, shape: Shap
             f"clowdy.yaml:2:49 hello is a {shape.value}: "
             "parallel above 1 is for async handlers and ASGI applications only"
         )
+
+
+async def test_what_the_file_alone_shows_is_no_matter_of_the_trial(made: World) -> None:
+    content = files()
+    content["clowdy.yaml"] = content["clowdy.yaml"].replace(b"'code.py:handler'", b"'code.py:handler', parallel: 2")
+    content["code.py"] = b"def handler(event): ...\n"
+    # The trial would not say so.
+    made.driver.behaviours["hello"] = Behaviour(shape=Shape.ASYNC_HANDLER)
+    (verdict,) = await made.push({"refs/heads/main": await made.commit(content)})
+    assert verdict.reason == (
+        "clowdy.yaml:2:49 hello is a handler: parallel above 1 is for async handlers and ASGI applications only"
+    )
 
 
 @pytest.mark.parametrize("shape", Shape)
