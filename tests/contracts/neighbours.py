@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 NAME = "public.test"
 PORT = 8099
 # Of the neighbour; this machine has the same with a 1 at the end.
@@ -116,6 +118,16 @@ def neighbour(folder: Path) -> Iterator[Neighbour]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def neighbour_or_skip(folder: Path) -> Iterator[Neighbour]:
+    """The neighbour for a test, which is skipped where none can be made."""
+    try:
+        with neighbour(folder) as found:
+            yield found
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no neighbour can be made here, so that nothing outside can be reached: {error}")
 
 
 def is_pasta(pid: int) -> bool:

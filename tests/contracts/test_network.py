@@ -61,11 +61,8 @@ DATAGRAMS = ("datagram", "datagram by device", "datagram by packet info")
 
 @pytest.fixture
 def around(folders: Path) -> Iterator[neighbours.Neighbour]:
-    try:
-        with neighbours.neighbour(folders) as found:
-            yield found
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no neighbour can be made here, so that nothing outside can be reached: {error}")
+    with neighbours.neighbour_or_skip(folders) as found:
+        yield found
 
 
 @pytest.fixture

@@ -40,6 +40,27 @@ async def begun(on: Stage, request: bytes) -> tuple[asyncio.StreamReader, asynci
     return reader, writer, on.pool.calls[-1]
 
 
+async def begun_unread(on: Stage) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Told]:
+    """A call whose caller takes nothing of its answer, and has room for little of it."""
+    reader, writer = await on.connect()
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    writer.transport.pause_reading()
+    writer.write(GET)
+    while not on.pool.calls:
+        await asyncio.sleep(0.001)
+    told = on.pool.calls[-1]
+    told.sink.head(TEXT)
+    return reader, writer, told
+
+
+def send_within_credit(told: Told, sent: int) -> int:
+    """One more piece where an instance would send one; how much is sent then."""
+    if sent - sum(told.instance.credits) >= 256 * 1024:
+        return sent
+    told.sink.piece(b"x" * 65536)
+    return sent + 65536
+
+
 GET = b"GET /api/gateway/shop/a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -202,20 +223,11 @@ async def test_a_caller_who_takes_nothing_gives_no_credit_and_is_let_go(monkeypa
     for fast in (True, False):
         async with stage(fast=fast) as on:
             on.play("GET /a: silent")
-            reader, writer = await on.connect()
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            writer.transport.pause_reading()
-            writer.write(GET)
-            while not on.pool.calls:
-                await asyncio.sleep(0.001)
-            told = on.pool.calls[0]
-            told.sink.head(TEXT)
+            reader, writer, told = await begun_unread(on)
             sent = 0
             async with asyncio.timeout(5):
                 while not on.records:
-                    if sent - sum(told.instance.credits) < 256 * 1024:
-                        told.sink.piece(b"x" * 65536)
-                        sent += 65536
+                    sent = send_within_credit(told, sent)
                     await asyncio.sleep(0.001)
             writer.close()
             del reader
@@ -226,20 +238,11 @@ async def test_a_caller_who_takes_nothing_gives_no_credit_and_is_let_go(monkeypa
 
 async def test_a_call_that_fails_does_not_wait_for_a_caller_who_reads_slowly(on: Stage) -> None:
     on.play("GET /a: silent")
-    reader, writer = await on.connect()
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    writer.transport.pause_reading()
-    writer.write(GET)
-    while not on.pool.calls:
-        await asyncio.sleep(0.001)
-    told = on.pool.calls[0]
-    told.sink.head(TEXT)
+    reader, writer, told = await begun_unread(on)
     sent = 0
     # Until the connection takes no more.
     for _ in range(200):
-        if sent - sum(told.instance.credits) < 256 * 1024:
-            told.sink.piece(b"x" * 65536)
-            sent += 65536
+        sent = send_within_credit(told, sent)
         await asyncio.sleep(0.001)
     told.sink.failed(FailureCode.TIMEOUT, "Function timed out after 5 seconds")
     async with asyncio.timeout(1):
