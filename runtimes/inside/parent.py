@@ -25,6 +25,9 @@ _TMP = "/tmp"  # noqa: S108  (the sandbox's own)
 _CLEAR_SECONDS = 5.0
 _THREAD_SECONDS = 0.05
 _MOST_DESCRIPTORS = 16
+_OBJECTS_AT_ONCE = 10_000
+# Python's own, and the same with a newer SQLite in it.
+_DATABASES = ("_sqlite3", "pysqlite3._sqlite3")
 # What the runner itself imports once it knows the shape.
 _RUNNER_PARTS = {
     "ASGI application": "asgi",
@@ -127,22 +130,52 @@ def _signals() -> str:
 
 def _generators() -> str:
     """Random state besides that of the modules themselves: it may have been seeded for a reason, or not."""
-    kinds: tuple[type, ...] = ()
-    harmless: tuple[type, ...] = ()
-    known: list[object] = []
-    standard, numeric = sys.modules.get("random"), sys.modules.get("numpy.random")
-    if standard is not None:
-        kinds += (standard.Random,)
-        harmless += (standard.SystemRandom,)
-        known.append(getattr(standard, "_inst", None))
-    if numeric is not None:
-        kinds += (numeric.Generator, numeric.RandomState)
-        known.append(getattr(getattr(numeric, "mtrand", None), "_rand", None))
-    for each in gc.get_objects() if kinds else ():
-        kind = type(each)
-        if issubclass(kind, kinds) and not issubclass(kind, harmless) and not any(each is one for one in known):
-            return "its import made a random number generator of its own"
+    kinds, known = _kinds_of_generators()
+    if kinds:
+        # What is frozen is not among the objects, and is frozen again before the first fork.
+        gc.unfreeze()
+        for each in _objects():
+            if type(each) in kinds and not any(each is one for one in known):
+                return "its import made a random number generator of its own"
     return ""
+
+
+def _kinds_of_generators() -> tuple[set[type], list[object]]:
+    """The classes whose instances hold random state, and the instances that are renewed in a child."""
+    kinds: set[type] = set()
+    known: list[object] = []
+    if (basic := sys.modules.get("_random")) is not None:
+        kinds |= _with_subclasses(basic.Random)
+    if (standard := sys.modules.get("random")) is not None:
+        kinds -= _with_subclasses(standard.SystemRandom)
+        known.append(getattr(standard, "_inst", None))
+    if (numeric := sys.modules.get("numpy.random")) is not None:
+        for kind in (numeric.Generator, numeric.RandomState, numeric.BitGenerator, numeric.SeedSequence):
+            kinds |= _with_subclasses(kind)
+        shared = getattr(getattr(numeric, "mtrand", None), "_rand", None)
+        state = getattr(shared, "_bit_generator", None)
+        # No other can be seeded as the module's own is.
+        if isinstance(state, numeric.MT19937):
+            known += [shared, state, getattr(state, "_seed_seq", None)]
+    return kinds, known
+
+
+def _with_subclasses(kind: type) -> set[type]:
+    return {kind}.union(*(_with_subclasses(each) for each in kind.__subclasses__()))
+
+
+def _objects() -> Iterator[object]:
+    """What the collector knows, and what that refers to: the collector leaves out what cannot be in a cycle."""
+    waiting: list[object] = gc.get_objects()
+    while waiting:
+        # In parts: there may be millions.
+        part, waiting = waiting[-_OBJECTS_AT_ONCE:], waiting[:-_OBJECTS_AT_ONCE]
+        yield from part
+        referents: list[object] = gc.get_referents(*part)
+        for each in referents:
+            yield each
+            if type(each) in (dict, tuple) and each and not gc.is_tracked(each):
+                waiting.append(each)
 
 
 def _threads() -> str:
@@ -308,6 +341,10 @@ def renew(tmp: str) -> None:
         numeric.seed()
     if (ids := sys.modules.get("uuid")) is not None:
         ids._node = ids._last_timestamp = None  # type: ignore[attr-defined]
+    for name in _DATABASES:
+        if (database := sys.modules.get(name)) is not None:
+            # SQLite seeds its generator anew when it opens a file in another process than the one before.
+            database.connect("/dev/null").close()
 
 
 def remove(folder: str, deadline: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -241,6 +242,30 @@ async def test_random_state_is_renewed(family: Family) -> None:
         assert len(set(values)) == 3
 
 
+@pytest.mark.parametrize(
+    "at_import",
+    [
+        "held = sqlite3.connect(':memory:'); held.execute('SELECT random()').fetchall()",
+        "held = None; sqlite3.connect(':memory:').execute('SELECT random()').fetchall()",
+        "held = None",
+    ],
+)
+async def test_random_state_of_sqlite_is_renewed(family: Family, at_import: str) -> None:
+    source = f"""
+        import os, sqlite3, time
+        {at_import}
+        def handler(event):
+            database = held or sqlite3.connect(":memory:")
+            names = sorted(os.listdir(os.environ["TMPDIR"])) + [each for each in os.listdir("/proc/self/fd")]
+            return [*database.execute("SELECT random(), hex(randomblob(8))").fetchone(), len(names)]
+        """
+    parent = await family.prepare(application(source))
+    answers = [(await ask(await fork(parent))).json for _ in range(3)]
+    numbers, blobs, left = zip(*answers, strict=True)
+    assert len(set(numbers)) == len(set(blobs)) == 3
+    assert len(set(left)) == 1
+
+
 async def test_each_instance_has_a_folder_of_its_own_for_temporary_files(family: Family) -> None:
     source = """
         import os, tempfile
@@ -427,6 +452,10 @@ async def test_many_instances_are_forked_at_once(family: Family) -> None:
         ("import mmap\nheld = mmap.mmap(-1, 4096)", "shared"),
         ("import multiprocessing\nheld = multiprocessing.Lock()", "shared"),
         ("import random\nheld = random.Random(1)", "random"),
+        ("import gc, random\nheld = random.Random()\ngc.freeze()", "random"),
+        ("import _random\nheld = _random.Random()", "random"),
+        ("import _random\nheld = {'a': (_random.Random(),)}\nimport gc\ngc.collect()", "random"),
+        ("import random\nnumber = random.Random().random", "random"),
         ("import signal\nsignal.alarm(60)", "timer"),
         ("import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)", "child"),
     ],
@@ -435,6 +464,39 @@ async def test_an_import_that_leaves_what_a_fork_would_share_makes_no_parent(
     family: Family, source: str, why: str
 ) -> None:
     assert why in await refused(family, f"{source}\ndef handler(event): return 1")
+
+
+# What numpy.random 2 has, by its names and in its relations.
+NUMERIC = """
+    import sys, types
+    class SeedSequence: pass
+    class BitGenerator:
+        def __init__(self): self._seed_seq = SeedSequence()
+    class MT19937(BitGenerator): pass
+    class PCG64(BitGenerator): pass
+    class Generator: pass
+    class RandomState:
+        def __init__(self): self._bit_generator = MT19937()
+    numeric = types.ModuleType("numpy.random")
+    numeric.SeedSequence, numeric.BitGenerator, numeric.MT19937 = SeedSequence, BitGenerator, MT19937
+    numeric.Generator, numeric.RandomState = Generator, RandomState
+    numeric.mtrand = types.SimpleNamespace(_rand=RandomState())
+    numeric.seed = lambda: None
+    sys.modules["numpy.random"] = numeric
+    def handler(event): return 1
+    """
+
+
+async def test_the_random_state_of_numpy_itself_is_in_nobodys_way(family: Family) -> None:
+    assert (await ask(await first(family, NUMERIC))).json == 1
+
+
+@pytest.mark.parametrize(
+    "held",
+    ["PCG64()", "MT19937()", "SeedSequence()", "Generator()", "setattr(numeric.mtrand._rand, '_bit_generator', PCG64())"],
+)
+async def test_random_state_that_numpy_does_not_renew_makes_no_parent(family: Family, held: str) -> None:
+    assert "random" in await refused(family, f"{dedent(NUMERIC)}\nheld = {held}")
 
 
 async def test_threads_that_end_for_a_fork_are_in_nobodys_way(family: Family) -> None:
