@@ -279,12 +279,16 @@ class Instance(Protocol):
         ...
 
     async def probe(
-        self, application: Application, handlers: Sequence[Handler], timeout_seconds: float
-    ) -> list[Ready | StartFailed]:
+        self,
+        application: Application,
+        handlers: Sequence[Handler],
+        timeout_seconds: float,
+        tell: Callable[[Ready | StartFailed], None],
+    ) -> None:
         """Imports each of `handlers` in turn, each under its own time, for a trial; the instance ends with it.
 
-        `application` says what they have in common. One result for each handler; what kills the sandbox is the
-        result of the handler being imported and of those after it.
+        `application` says what they have in common. `tell` gets one result for each, as it comes; what kills the
+        sandbox is the result of the handler being imported, and those after it have none.
         """
         ...
 

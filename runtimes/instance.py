@@ -212,10 +212,13 @@ class RunnerInstance:
         return ready
 
     async def probe(
-        self, application: Application, handlers: Sequence[Handler], timeout_seconds: float
-    ) -> list[Ready | StartFailed]:
+        self,
+        application: Application,
+        handlers: Sequence[Handler],
+        timeout_seconds: float,
+        tell: Callable[[Ready | StartFailed], None],
+    ) -> None:
         head = {**self._start_head(application), "handlers": [list(handler) for handler in handlers]}
-        results: list[Ready | StartFailed] = []
         try:
             await self._prepare(application)
             self._answers_due = len(handlers)
@@ -223,18 +226,16 @@ class RunnerInstance:
             for _ in handlers:
                 try:
                     async with asyncio.timeout(timeout_seconds):
-                        results.append(self._outcome(*await self._answer()))
+                        result = self._outcome(*await self._answer())
                 except TimeoutError:
-                    failed = await self._timed_out(timeout_seconds)
+                    tell(await self._timed_out(timeout_seconds))
+                    return
                 except StartFailed as error:
-                    failed = error
-                else:
-                    continue
-                results += [failed] * (len(handlers) - len(results))
-                break
+                    tell(error)
+                    return
+                tell(result)
         finally:
             await self.kill()
-        return results
 
     async def attach(self, channel: socket.socket) -> None:
         """Begins to read the channel."""

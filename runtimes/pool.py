@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -475,25 +475,45 @@ class Pool:
             return slot.ready
 
     async def probe(
-        self, application: Application, handlers: Sequence[Handler], seconds: float = TRIAL_SECONDS
-    ) -> list[Ready | StartFailed]:
+        self,
+        application: Application,
+        handlers: Sequence[Handler],
+        tell: Callable[[Ready | StartFailed], None],
+        seconds: float = TRIAL_SECONDS,
+    ) -> None:
         """A trial of several handlers that share everything else, in one instance that ends with it.
 
-        One result for each; `seconds` is what each may take. Raises NoMemory, Withdrawn or DriverUnavailable.
+        `tell` gets one result for each, in their order, as it comes; `seconds` is what each may take. Those after one
+        that ended the instance are tried in another. Raises NoMemory, Withdrawn or DriverUnavailable.
         """
         self._refuse(application)
         fleet = Fleet(application)
-        want = Want(seconds * len(handlers), self._patience())
+        rest = deque(handlers)
+
+        def told(result: Ready | StartFailed) -> None:
+            if rest:
+                rest.popleft()
+                tell(result)
+
         async with self._trial_gate:
-            with self._trying(fleet):
-                try:
-                    instance, results = await self._starter.bring_up(
-                        fleet, want, lambda instance: instance.probe(application, handlers, seconds)
-                    )
-                except StartFailed as error:
-                    return [error] * len(handlers)
-            await asyncio.shield(self._starter.end(instance, application.limits.memory_bytes))
-        return results
+            while rest:
+                await self._probe(fleet, tuple(rest), told, seconds)
+
+    async def _probe(
+        self, fleet: Fleet, handlers: Sequence[Handler], tell: Callable[[Ready | StartFailed], None], seconds: float
+    ) -> None:
+        """Tries as many of `handlers` as one instance bears, and at least one."""
+        application = fleet.application
+        want = Want(seconds * len(handlers), self._patience())
+        with self._trying(fleet):
+            try:
+                instance, _ = await self._starter.bring_up(
+                    fleet, want, lambda instance: instance.probe(application, handlers, seconds, tell)
+                )
+            except StartFailed as error:
+                tell(error)
+                return
+        await asyncio.shield(self._starter.end(instance, application.limits.memory_bytes))
 
     @contextlib.contextmanager
     def _trying(self, fleet: Fleet) -> Iterator[None]:

@@ -46,6 +46,7 @@ CODES = {
     "network-database": "`network: database` without `database`",
     "not-available": "something that this version cannot do",
     "not-parallel": "`parallel` above 1 for what takes one call at a time",
+    "not-tried": "functions whose trial start the others left no time for",
     "push": "more than a push or a tree may have, or a tree that no machine could lay out",
     "requirements": "a requirement that is more than name, extras, versions and marker, one that only a lock can keep, or a file of them that is not there",
     "route-duplicate": "a route that matches the same requests as an earlier one",

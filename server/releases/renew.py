@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clowdy.runtimes.api import Application, Handler, StartFailed
+from clowdy.runtimes.api import Application, Handler, Ready, StartFailed
 from clowdy.server.errors import ClowdyError
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.layers import bring
@@ -97,7 +97,8 @@ def _groups(serving: Serving) -> list[list[str]]:
 async def _failures(context: Context, applications: Sequence[Application]) -> dict[str, str]:
     """Why those that do not start fail, by function."""
     handlers = [Handler(*application.handler) for application in applications]
-    results = await context.pool.probe(applications[0], handlers, START_SECONDS)
+    results: list[Ready | StartFailed] = []
+    await context.pool.probe(applications[0], handlers, results.append, START_SECONDS)
     return {
         application.function: _last_line(context.redact(application.project_id, result.text))
         for application, result in zip(applications, results, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from clowdy.hooks.handlers import not_parallel
@@ -26,29 +26,37 @@ TRIAL_SECONDS = 60.0
 AT_ONCE = 4
 CHECK_SECONDS = 10.0
 
+_TOGETHER = f"{TRIAL_SECONDS:g} s that all trial starts have together"
 _TAKE_SEVERAL_CALLS = (Shape.ASYNC_HANDLER, Shape.ASYNC_GENERATOR, Shape.ASGI)
 
 
 async def try_candidate(context: Context, candidate: Candidate, names: frozenset[str], voice: Voice) -> list[Problem]:
-    """Starts every version in `names`; one problem for each that does not start or is cannot be served as it asks."""
+    """Starts every version in `names`; one problem for each that does not start or cannot be served as it asks.
+
+    Those for which the others leave no time are one problem together.
+    """
     groups: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for name in candidate.manifest.functions:
         if name in names:
             groups[group_key(candidate.applications[name], candidate.manifest.functions[name])].append(name)
     at_once = asyncio.Semaphore(AT_ONCE)
     results: dict[str, Ready | StartFailed] = {}
+    begun: list[Sequence[str]] = []
 
     async def run(group: Sequence[str]) -> None:
         async with at_once:
+            begun.append(group)
+            order = iter(group)
             applications = [candidate.applications[name] for name in group]
-            results.update(zip(group, await _start(context, applications), strict=True))
+            await _start(context, applications, lambda result: results.update({next(order): result}))
 
     try:
         async with asyncio.timeout(TRIAL_SECONDS):
             await _all(run(group) for group in groups.values())
     except TimeoutError:
-        for name in names - results.keys():
-            results[name] = StartFailed(StartReason.TIMEOUT, f"all trial starts together have {TRIAL_SECONDS:.0f} s")
+        for group in begun:
+            for name in [name for name in group if name not in results][:1]:
+                results[name] = StartFailed(StartReason.TIMEOUT, f"not within the {_TOGETHER}")
     except DriverUnavailable as unavailable:
         raise Unavailable(f"no function can run here: {unavailable}") from None
     except NotServed as refused:
@@ -57,7 +65,20 @@ async def try_candidate(context: Context, candidate: Candidate, names: frozenset
     for name in candidate.manifest.functions:
         if name in results:
             problems.extend(_judge(context, candidate, name, results[name], voice))
+    untried = [name for name in candidate.manifest.functions if name in names and name not in results]
+    if untried:
+        problems.append(_not_tried(candidate, untried, results))
     return problems
+
+
+def _not_tried(candidate: Candidate, untried: Sequence[str], results: Mapping[str, Ready | StartFailed]) -> Problem:
+    slow = [
+        name
+        for name, result in results.items()
+        if isinstance(result, StartFailed) and result.reason is StartReason.TIMEOUT
+    ]
+    message = f"not tried: {', '.join(untried)}; {', '.join(slow) or 'others'} took the {_TOGETHER}"
+    return _problem(candidate, untried[0], "not-tried", message)
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -71,14 +92,17 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _start(context: Context, applications: Sequence[Application]) -> Sequence[Ready | StartFailed]:
+async def _start(
+    context: Context, applications: Sequence[Application], tell: Callable[[Ready | StartFailed], None]
+) -> None:
     if len(applications) == 1:
         try:
-            return [await context.pool.start_first(applications[0], START_SECONDS)]
+            tell(await context.pool.start_first(applications[0], START_SECONDS))
         except StartFailed as failed:
-            return [failed]
-    handlers = [application.handler for application in applications]
-    return await context.pool.probe(applications[0], [Handler(*handler) for handler in handlers], START_SECONDS)
+            tell(failed)
+        return
+    handlers = [Handler(*application.handler) for application in applications]
+    await context.pool.probe(applications[0], handlers, tell, START_SECONDS)
 
 
 def _judge(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clowdy.runtimes.api import FailureCode, Handler, Shape, StartFailed, StartReason, kind_of
+from clowdy.runtimes.api import FailureCode, Handler, Ready, Shape, StartFailed, StartReason, kind_of
 from clowdy.runtimes.inside.frames import WINDOW
 from clowdy.schema.manifest import HandlerType
 from tests.contracts.world import World, application, begin, call, told
@@ -538,7 +538,9 @@ async def test_a_start_that_fails_is_told_with_its_text(world: World, fails: str
     wanted = application(LIFESPAN.replace("STARTS", fails))
     if probed:
         instance = await world.driver.start(kind_of(wanted))
-        (failed,) = await instance.probe(wanted, [wanted.handler], 10)
+        results: list[Ready | StartFailed] = []
+        await instance.probe(wanted, [wanted.handler], 10, results.append)
+        (failed,) = results
         assert isinstance(failed, StartFailed)
     else:
         with pytest.raises(StartFailed) as caught:

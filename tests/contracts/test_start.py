@@ -216,7 +216,9 @@ async def test_a_probe_has_one_result_for_each_handler(world: World) -> None:
     }
     handlers = [Handler("a.py", "one"), Handler("a.py", "two"), Handler("b.py", "x"), Handler("a.py", "gone")]
     instance = await world.driver.start(PLAIN)
-    one, two, missing, gone = await instance.probe(application(files), handlers, 5)
+    results: list[Ready | StartFailed] = []
+    await instance.probe(application(files), handlers, 5, results.append)
+    one, two, missing, gone = results
     assert isinstance(one, Ready)
     assert (one.shape, one.log) == (Shape.HANDLER, "a\n")
     assert isinstance(two, Ready)
@@ -231,14 +233,15 @@ async def test_a_probe_has_one_result_for_each_handler(world: World) -> None:
 @pytest.mark.parametrize(
     ("source", "reason"), [("import os; os._exit(1)", StartReason.CRASHED), ("while 1: pass", StartReason.TIMEOUT)]
 )
-async def test_what_ends_a_probe_is_the_result_of_the_rest(world: World, source: str, reason: StartReason) -> None:
+async def test_what_ends_a_probe_is_its_last_result(world: World, source: str, reason: StartReason) -> None:
     files: dict[str, str | bytes] = {"a.py": "def one(e): ...", "b.py": source}
     instance = await world.driver.start(PLAIN)
-    results = await instance.probe(
-        application(files), [Handler("a.py", "one"), Handler("b.py", "x"), Handler("a.py", "one")], 0.5
-    )
+    results: list[Ready | StartFailed] = []
+    handlers = [Handler("a.py", "one"), Handler("b.py", "x"), Handler("a.py", "one")]
+    await instance.probe(application(files), handlers, 0.5, results.append)
     assert isinstance(results[0], Ready)
-    assert [result.reason for result in results[1:] if isinstance(result, StartFailed)] == [reason, reason]
+    assert [result.reason for result in results[1:] if isinstance(result, StartFailed)] == [reason]
+    assert not instance.alive
 
 
 async def test_kinds_that_are_not_built_yet_are_refused(world: World) -> None:

@@ -142,6 +142,9 @@ class MemoryDriver:
         ) + sum(parent.application.limits.memory_bytes + 16 * MEBIBYTE for parent in self.standing())
 
 
+_ENDS = (StartReason.TIMEOUT, StartReason.CRASHED, StartReason.OUT_OF_MEMORY)
+
+
 class MemoryInstance:
     """Implements `clowdy.runtimes.api.Instance`."""
 
@@ -184,17 +187,21 @@ class MemoryInstance:
         return Ready(behaviour.shape, behaviour.import_ms, "started")
 
     async def probe(
-        self, application: Application, handlers: Sequence[Handler], timeout_seconds: float
-    ) -> list[Ready | StartFailed]:
+        self,
+        application: Application,
+        handlers: Sequence[Handler],
+        timeout_seconds: float,
+        tell: Callable[[Ready | StartFailed], None],
+    ) -> None:
         self.application = application
-        results: list[Ready | StartFailed] = []
         for handler in handlers:
             behaviour = self._driver.behaviours.get(handler.attribute, Behaviour())
             if behaviour.held is not None:
                 await behaviour.held.wait()
-            results.append(behaviour.fails or Ready(behaviour.shape, 1.0))
+            tell(behaviour.fails or Ready(behaviour.shape, 1.0))
+            if behaviour.fails is not None and behaviour.fails.reason in _ENDS:
+                break
         await self.kill()
-        return results
 
     def call(self, call: Call) -> int:
         assert self.alive

@@ -7,7 +7,17 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from clowdy.runtimes.api import Application, DriverUnavailable, Handler, Instance, Kind, Network, Ready, StartFailed
+from clowdy.runtimes.api import (
+    Application,
+    DriverUnavailable,
+    Handler,
+    Instance,
+    Kind,
+    Network,
+    Ready,
+    StartFailed,
+    StartReason,
+)
 from clowdy.runtimes.pool import Lease, NoMemory, Pool, Withdrawn
 from clowdy.schema.units import MEBIBYTE
 from tests.runtimes.manual_clock import ManualClock, settle
@@ -588,21 +598,40 @@ async def test_a_cancelled_trial_leaves_nothing(pool: Pool, driver: MemoryDriver
 
 async def test_a_probe_has_one_result_for_each_handler_and_ends_its_instance(pool: Pool, driver: MemoryDriver) -> None:
     driver.behaviours["bad"] = Behaviour(fails=failing())
-    results = await pool.probe(application(), [Handler("a.py", "good"), Handler("a.py", "bad")])
+    results: list[Ready | StartFailed] = []
+    await pool.probe(application(), [Handler("a.py", "good"), Handler("a.py", "bad")], results.append)
 
     assert [type(result) for result in results] == [Ready, StartFailed]
     assert driver.living() == []
     assert pool.stats()["used"] == 0
 
 
-async def test_a_probe_that_hangs_has_that_as_every_handlers_result(
+@pytest.mark.parametrize("reason", [StartReason.TIMEOUT, StartReason.CRASHED, StartReason.OUT_OF_MEMORY])
+async def test_those_after_one_that_ends_a_probe_are_tried_in_another(
+    pool: Pool, driver: MemoryDriver, reason: StartReason
+) -> None:
+    driver.behaviours["bad"] = Behaviour(fails=StartFailed(reason, "it ended"))
+    handlers = [Handler("a.py", name) for name in ("good", "bad", "good", "bad", "good")]
+    results: list[Ready | StartFailed] = []
+    await pool.probe(application(), handlers, results.append)
+
+    assert [type(result) for result in results] == [Ready, StartFailed, Ready, StartFailed, Ready]
+    assert len({instance.id for instance in driver.instances if instance.application is not None}) == 3
+    assert driver.living() == []
+    assert pool.stats()["used"] == 0
+
+
+async def test_a_probe_whose_instance_keeps_no_time_is_ended_and_the_rest_is_tried(
     pool: Pool, driver: MemoryDriver, clock: ManualClock
 ) -> None:
     driver.behaviours["slow"] = Behaviour(held=asyncio.Event())
-    probe = asyncio.ensure_future(pool.probe(application(), [Handler("a.py", "slow"), Handler("a.py", "good")], 30))
+    results: list[Ready | StartFailed] = []
+    handlers = [Handler("a.py", "slow"), Handler("a.py", "good")]
+    probe = asyncio.ensure_future(pool.probe(application(), handlers, results.append, 30))
     await clock.advance(62)
+    await probe
 
-    assert [type(result) for result in await probe] == [StartFailed, StartFailed]
+    assert [type(result) for result in results] == [StartFailed, Ready]
     assert driver.living() == []
 
 

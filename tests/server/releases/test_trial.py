@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from clowdy.runtimes.api import Shape, StartFailed, StartReason
@@ -122,3 +124,32 @@ async def test_only_versions_that_are_new_are_tried(made: World) -> None:
     (verdict,) = await made.push({"refs/heads/main": commit})
     assert verdict.accepted
     assert made.driver.started == started
+
+
+def several(*names: str) -> dict[str, bytes]:
+    """Functions that are tried in one instance, each a handler of its own name."""
+    lines = [f"  {name}: {{handler: 'code.py:{name}'}}" for name in names]
+    source = "".join(f"def {name}(event): ...\n" for name in names)
+    return {"clowdy.yaml": "\n".join(["functions:", *lines, ""]).encode(), "code.py": source.encode()}
+
+
+@pytest.mark.parametrize("reason", [StartReason.TIMEOUT, StartReason.CRASHED, StartReason.OUT_OF_MEMORY])
+async def test_one_that_ends_the_trial_is_no_problem_of_those_after_it(made: World, reason: StartReason) -> None:
+    made.driver.behaviours["bad"] = failed(reason, "it hung")
+    await made.push({"refs/heads/main": await made.commit(several("one", "bad", "two", "three"))})
+    assert [line for line in made.said if "error[" in line] == [
+        "clowdy.yaml:3:3: error[start-failed] bad does not start: it hung"
+    ]
+
+
+async def test_those_for_whom_the_others_leave_no_time_are_named_once(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clowdy.server.releases.trial.TRIAL_SECONDS", 0.2)
+    made.driver.behaviours["slow"] = Behaviour(held=asyncio.Event())
+    await made.push({"refs/heads/main": await made.commit(several("one", "slow", "two", "three"))})
+    together = "60 s that all trial starts have together"
+    assert [line for line in made.said if "error[" in line] == [
+        f"clowdy.yaml:3:3: error[start-failed] slow does not start: not within the {together}",
+        f"clowdy.yaml:4:3: error[not-tried] not tried: two, three; slow took the {together}",
+    ]
