@@ -161,7 +161,8 @@ def _kinds_of_generators() -> tuple[set[type], list[object]]:
 
 
 def _with_subclasses(kind: type) -> set[type]:
-    return {kind}.union(*(_with_subclasses(each) for each in kind.__subclasses__()))
+    below: list[type] = kind.__subclasses__()
+    return {kind}.union(*map(_with_subclasses, below))
 
 
 def _objects() -> Iterator[object]:
@@ -171,8 +172,7 @@ def _objects() -> Iterator[object]:
         # In parts: there may be millions.
         part, waiting = waiting[-_OBJECTS_AT_ONCE:], waiting[:-_OBJECTS_AT_ONCE]
         yield from part
-        referents: list[object] = gc.get_referents(*part)
-        for each in referents:
+        for each in gc.get_referents(*part):
             yield each
             if type(each) in (dict, tuple) and each and not gc.is_tracked(each):
                 waiting.append(each)

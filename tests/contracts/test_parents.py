@@ -493,7 +493,13 @@ async def test_the_random_state_of_numpy_itself_is_in_nobodys_way(family: Family
 
 @pytest.mark.parametrize(
     "held",
-    ["PCG64()", "MT19937()", "SeedSequence()", "Generator()", "setattr(numeric.mtrand._rand, '_bit_generator', PCG64())"],
+    [
+        "PCG64()",
+        "MT19937()",
+        "SeedSequence()",
+        "Generator()",
+        "vars(numeric.mtrand._rand).update(_bit_generator=PCG64())",
+    ],
 )
 async def test_random_state_that_numpy_does_not_renew_makes_no_parent(family: Family, held: str) -> None:
     assert "random" in await refused(family, f"{dedent(NUMERIC)}\nheld = {held}")
