@@ -175,6 +175,8 @@ def _pairs(headers: Any) -> list[list[str]]:
     for name, value in headers:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError("headers must be pairs of texts")
+        if not value.isascii() and max(value) > "\xff":
+            raise BadResponse(f"the value of header {name:.80} has a character that is not Latin-1")
         pairs.append([name, value])
     return pairs
 

@@ -54,7 +54,10 @@ class BadAnswer(ValueError):
 
 
 class AnswerHead(NamedTuple):
-    """Status and headers of a checked answer. `length` is the Content-Length that the function gave, if any."""
+    """Status and headers of a checked answer. `length` is the Content-Length that the function gave, if any.
+
+    Bytes of a value that are no UTF-8 are lone surrogates in it, as Python writes them.
+    """
 
     status: int
     headers: tuple[Header, ...]
@@ -64,8 +67,11 @@ class AnswerHead(NamedTuple):
 PLAIN = AnswerHead(200, JSON)
 
 
-def read_head(content: bytes) -> AnswerHead:
-    """The head that an instance sent, checked; raises BadAnswer saying what cannot be sent."""
+def read_head(content: bytes, *, as_bytes: bool = False) -> AnswerHead:
+    """The head that an instance sent, checked; raises BadAnswer saying what cannot be sent.
+
+    `as_bytes`: it is of an application, whose values are bytes, each a character of Latin-1.
+    """
     if not content:
         return PLAIN
     try:
@@ -86,12 +92,14 @@ def read_head(content: bytes) -> AnswerHead:
     for item in given:
         if not (isinstance(item, list) and len(item) == 2 and all(isinstance(part, str) for part in item)):
             raise BadAnswer(f"header {_shown(item)} is not a name and a text")
-        name, value = item[0], _decoded(item[1].strip(" \t"))
+        name, value = item[0], item[1].strip(" \t")
         if _NAME.fullmatch(name) is None:
             raise BadAnswer(f"header name {_shown(name)} is not allowed in HTTP")
         if _FORBIDDEN.search(value) is not None:
             raise BadAnswer(f"the value of header {name} has a character that is not allowed in HTTP")
-        size += len(name) + len(value.encode()) + 4
+        if not value.isascii():
+            value = _exact(name, value) if as_bytes else _decoded(value)
+        size += len(name) + len(to_bytes(value)) + 4
         if size > HEAD_LIMIT:
             raise BadAnswer(f"the headers are over {HEAD_LIMIT // 1024} KB")
         lower = name.lower()
@@ -109,10 +117,20 @@ def is_sendable(value: str) -> bool:
     return _FORBIDDEN.search(value) is None
 
 
+def to_bytes(text: str) -> bytes:
+    """A checked header as it is sent."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _exact(name: str, value: str) -> str:
+    try:
+        return value.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise BadAnswer(f"the value of header {name} has a character that is not Latin-1") from None
+
+
 def _decoded(value: str) -> str:
-    """Applications give headers as bytes, which arrive as Latin-1: where these were UTF-8 they stay the same bytes."""
-    if value.isascii():
-        return value
+    """A text whose characters are the bytes of UTF-8 is sent as these bytes; any other as its own UTF-8."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:
@@ -193,7 +211,7 @@ def error_body(detail: str, code: str, request_id: str, error: str | None = None
 def serialise(status: int, headers: Sequence[Header]) -> bytes:
     """Status line and headers as they are sent, for headers that were checked before."""
     lines = [f"HTTP/1.1 {status} {reason(status)}", *(f"{name}: {value}" for name, value in headers), "", ""]
-    return "\r\n".join(lines).encode()
+    return to_bytes("\r\n".join(lines))
 
 
 def reason(status: int) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from clowdy.runtimes.api import Application, Call, FailureCode, Instance
 from clowdy.runtimes.fleet import Lease
 from clowdy.runtimes.inside.frames import WINDOW
-from clowdy.server.serve.answers import AnswerHead, BadAnswer, read_head
+from clowdy.server.serve.answers import PLAIN, AnswerHead, BadAnswer, read_head
 from clowdy.server.serve.table import Mount, ProjectTable, Target
 
 ANSWER_LIMIT = 6 * 1024 * 1024
@@ -220,7 +220,7 @@ class Exchange:
         try:
             if len(body) > ANSWER_LIMIT:
                 raise BadAnswer(f"the answer has {len(body)} bytes, over {ANSWER_LIMIT // 1024**2} MB: stream it")
-            self.answer = read_head(head)
+            self.answer = self._read_head(head) if head else PLAIN
         except BadAnswer as bad:
             self.failure = Failure("bad_response", str(bad))
         self._begun()
@@ -231,7 +231,7 @@ class Exchange:
             return
         self.raw_head = head
         try:
-            self.answer = read_head(head)
+            self.answer = self._read_head(head)
             self.streams = True
         except BadAnswer as bad:
             self._stop("bad_response", str(bad))
@@ -263,6 +263,9 @@ class Exchange:
         if self.on_cut is not None:
             self.on_cut()
         self._begun()
+
+    def _read_head(self, head: bytes) -> AnswerHead:
+        return read_head(head, as_bytes=self._instance is not None and self._instance.is_application)
 
     def _begun(self) -> None:
         if self.on_begun is not None:

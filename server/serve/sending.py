@@ -8,10 +8,33 @@ from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import web
+from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 
-from clowdy.server.serve.answers import SERVER, Header, has_body
+from clowdy.server.serve.answers import SERVER, Header, has_body, to_bytes
 from clowdy.server.serve.exchange import Exchange
+
+
+class _Response(web.StreamResponse):
+    """Sends header values as the bytes they are: of those that are no UTF-8, aiohttp would leave out what is not."""
+
+    async def _write_headers(self) -> None:
+        fields = self.headers.items()
+        if all(value.isascii() for _, value in fields):
+            await super()._write_headers()
+            return
+        request, writer = self._req, self._payload_writer
+        assert request is not None
+        assert isinstance(writer, StreamWriter)
+        line = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"
+        await writer.write_headers(line, CIMultiDict())
+        writer._headers_buf = to_bytes("\r\n".join([line, *(f"{name}: {value}" for name, value in fields), "", ""]))
+        if self._send_headers_immediately:
+            writer.send_headers()
+
+
+class _Whole(_Response, web.Response):
+    """One that is complete."""
 
 
 def send_whole(
@@ -34,7 +57,7 @@ def send_whole(
     if request.method == "HEAD" and status not in (204, 304):
         fields["Content-Length"] = str(len(body) if body or length is None else length)
     fields.setdefault("Server", SERVER)
-    return web.Response(status=status, headers=fields, body=body if has_body(request.method, status) else b"")
+    return _Whole(status=status, headers=fields, body=body if has_body(request.method, status) else b"")
 
 
 async def send_stream(request: web.BaseRequest, exchange: Exchange, headers: Sequence[Header]) -> web.StreamResponse:
@@ -44,7 +67,7 @@ async def send_stream(request: web.BaseRequest, exchange: Exchange, headers: Seq
     """
     answer = exchange.answer
     assert answer is not None
-    response = web.StreamResponse(status=answer.status, headers=CIMultiDict(headers))
+    response = _Response(status=answer.status, headers=CIMultiDict(headers))
     response.headers.setdefault("Server", SERVER)
     if answer.length is not None and answer.status not in (204, 304):
         response.content_length = answer.length

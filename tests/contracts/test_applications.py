@@ -425,6 +425,17 @@ async def test_what_a_wsgi_application_returns_is_closed_in_every_case(world: Wo
     assert (await call(instance, told(query="closed"))).body == b"1"
 
 
+async def test_wsgi_headers_that_no_bytes_can_be_are_a_bad_response(world: World) -> None:
+    source = wsgi("""
+        start_response("200 OK", [("X-A", chr(0xe9) if environ["QUERY_STRING"] else chr(0x20ac))])
+        return [b"x"]
+        """)
+    instance = await world.serve(source)
+    outcome = await call(instance, told())
+    assert (outcome.code, "X-A" in outcome.log) == (FailureCode.BAD_RESPONSE, True)
+    assert (await call(instance, told(query="latin"))).header("x-a") == ["\xe9"]
+
+
 # A client that leaves.
 
 

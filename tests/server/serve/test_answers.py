@@ -7,7 +7,16 @@ import asyncio
 import orjson
 import pytest
 
-from clowdy.server.serve.answers import PLAIN, BadAnswer, confine, error_body, read_head, without_session
+from clowdy.server.serve.answers import (
+    PLAIN,
+    BadAnswer,
+    confine,
+    error_body,
+    read_head,
+    serialise,
+    to_bytes,
+    without_session,
+)
 from tests.server.serve.stage import Stage, answering, read_reply
 
 
@@ -88,10 +97,20 @@ def test_headers_of_the_connection_and_of_the_gateway_are_dropped() -> None:
     )
 
 
-def test_bytes_of_applications_stay_the_same_bytes() -> None:
+def test_texts_of_handlers_are_sent_as_utf8_once() -> None:
     given = read_head(head(["X", "caf\xc3\xa9"], ["Y", "caf\xe9"], ["Z", "€"]))
 
-    assert [value.encode() for _, value in given.headers] == [b"caf\xc3\xa9", "café".encode(), "€".encode()]
+    assert [to_bytes(value) for _, value in given.headers] == [b"caf\xc3\xa9", "café".encode(), "€".encode()]
+
+
+def test_bytes_of_applications_stay_the_same_bytes() -> None:
+    every = bytes(range(0x80, 0x100))
+    given = read_head(head(["X", "caf\xc3\xa9"], ["Y", "caf\xe9"], ["Z", every.decode("latin-1")]), as_bytes=True)
+
+    assert [to_bytes(value) for _, value in given.headers] == [b"caf\xc3\xa9", b"caf\xe9", every]
+    assert b"Y: caf\xe9\r\n" in serialise(200, given.headers)
+    with pytest.raises(BadAnswer, match="not Latin-1"):
+        read_head(head(["Z", "€"]), as_bytes=True)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import ipaddress
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from clowdy.schema.manifest import HandlerType
 from clowdy.server.serve.exchange import RECORDED_BODY
 from clowdy.server.serve.requests import header_fields
-from tests.server.serve.stage import ADMIN, Stage, Told, is_own_token, project_table, stage
+from tests.server.serve.stage import ADMIN, Stage, Told, answering, is_own_token, project_table, stage
 
 
 @pytest.fixture(params=[True, False], ids=["fast", "slow"])
@@ -119,3 +120,32 @@ async def test_a_large_body_is_handed_on_in_parts_and_recorded_as_far_as_a_recor
     assert reply.body == b"3000000"
     (record,) = on.records
     assert record.body == b"x" * RECORDED_BODY
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_header_bytes_of_an_application_arrive_as_they_are(on: Stage, method: str, streams: bool) -> None:
+    head = orjson.dumps({"status": 200, "headers": [["X-A", "caf\xe9"], ["Set-Cookie", "a=caf\xc3\xa9"]]})
+
+    def answers(told: Told) -> None:
+        if streams:
+            told.sink.head(head)
+            told.sink.piece(b"x")
+        if not told.instance.cancelled:
+            told.instance.calls.pop(told.id)
+            told.sink.end() if streams else told.sink.result(head, b"x")
+
+    on.play("GET /a: answers", answers=answers)
+    on.pool.applications.add("answers")
+    reply = await on.ask("/api/gateway/shop/a", method)
+    # As the bytes came, each a character.
+    assert reply["X-A"] == "caf\xe9"
+    assert reply["Set-Cookie"].startswith("a=caf\xc3\xa9;")
+    assert reply.body == (b"x" if method == "GET" else b"")
+
+
+async def test_a_header_of_an_application_that_is_no_bytes_is_a_bad_response(on: Stage) -> None:
+    on.play("GET /a: answers", answers=answering(b"x", headers=[("X-A", "\u20ac")]))
+    on.pool.applications.add("answers")
+    reply = await on.ask("/api/gateway/shop/a")
+    assert (reply.status, reply.json["code"]) == (502, "bad_response")
