@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -166,6 +167,36 @@ def test_what_a_function_prints_when_its_client_leaves_is_in_the_log(server: Ser
     assert (row["status"], row["log"]) == ("error", "closing\nThe client left")
     answer = httpx.head(f"{streams}/lone")
     assert logged(server, answer.headers["X-Request-Id"])["log"] == "closing\n"
+
+
+STUBBORN = """
+import asyncio
+async def handler(event):
+    print("begun")
+    while True:
+        try:
+            yield "more"
+            await asyncio.sleep(60)
+        except BaseException:
+            print("no")
+            await asyncio.sleep(60)
+"""
+
+
+def test_a_call_whose_client_left_is_logged_when_the_server_stops_before_its_end(
+    own_server: Server, tmp_path: Path, name: str
+) -> None:
+    client = own_server.client(tmp_path / "work", name)
+    client.commit({"clowdy.yaml": "functions: {hello: {}}\nroutes: {GET /: hello}\n", "functions/hello.py": STUBBORN})
+    client.push()
+    with httpx.stream("GET", f"{own_server.url}/api/gateway/{name}/") as answer:
+        assert next(answer.iter_text()) == "more"
+    time.sleep(0.3)
+    assert own_server.api("GET", f"/api/invocations/{answer.headers['X-Request-Id']}").status_code == 404
+    assert own_server.stop() == 0
+    own_server.start()
+    row = logged(own_server, answer.headers["X-Request-Id"])
+    assert (row["status"], row["log"]) == ("error", "begun\nno\nThe client left")
 
 
 def _memory(server: Server) -> int:
