@@ -250,6 +250,10 @@ class RunnerInstance:
         if socket.send_fds(self._channel, [data], list(descriptors)) < len(data):
             raise BlockingIOError("the channel is full")
 
+    def fail(self, text: str) -> None:
+        """Ends it as crashed, for a reason that was found from outside."""
+        self._connection.end(FailureCode.CRASHED, text)
+
     async def kill(self) -> None:
         self._connection.end(None, "")
         await asyncio.shield(self._gone.wait())

@@ -13,6 +13,7 @@ from clowdy.runtimes.launcher import Process
 from clowdy.runtimes.sandbox.cgroups import Group
 from clowdy.runtimes.sandbox.command import APP
 from clowdy.runtimes.sandbox.confined import Confined
+from clowdy.runtimes.sandbox.connector import Connector
 from clowdy.runtimes.sandbox.outlet import CONNECTION_BYTES
 from clowdy.runtimes.sandbox.watcher import Watched, Watcher, descendants
 from clowdy.schema.manifest import Network
@@ -45,6 +46,7 @@ class SandboxCell:
         self._watched: Watched | None = None
         self._limit_bytes = 0
         self._init = -1
+        self._connector: Connector | None = None
 
     @property
     def app(self) -> str:
@@ -88,6 +90,12 @@ class SandboxCell:
                 except OSError:
                     pass
 
+    def watch_connector(self, on_lost: Callable[[], None]) -> None:
+        """Begins to call `on_lost` when it is cut off its network; raises ProcessLookupError where it is already."""
+        if (pid := self._process.pid) is None:
+            raise ProcessLookupError("the first process has ended")
+        self._connector = Connector(pid, on_lost)
+
     def out_of_memory(self) -> bool:
         if self._watched is not None:
             return self._watched.exceeded
@@ -103,6 +111,8 @@ class SandboxCell:
             self._confined.limit(memory_bytes, cpu)
 
     async def destroy(self) -> None:
+        if self._connector is not None:
+            self._connector.close()
         if self._watched is not None:
             self._watcher.remove(self._watched)
         if self._confined is None:

@@ -258,10 +258,28 @@ class SandboxDriver:
         asyncio.get_running_loop().call_later(_HOLD_AFTER_SECONDS, self._hold)
         await held.instance.greeted()
         held.cell.note_init()
-        if kind.network is not Network.OFF and rules != self._outlet.generation:
-            # They changed while it was started with those of before.
-            await self._rewrite_rules_of(held.instance)
+        if kind.network is not Network.OFF:
+            await self._watch_connector(held)
+            if rules != self._outlet.generation:
+                # They changed while it was started with those of before.
+                await self._rewrite_rules_of(held.instance)
         return held.instance
+
+    async def _watch_connector(self, held: _Held) -> None:
+        """An instance that is cut off ends: its calls would fail one by one, for a reason that none of them sees."""
+        instance = held.instance
+
+        def lost() -> None:
+            # Memory that ran out may have taken pasta as well, and is told as what it is.
+            if instance.alive and not held.cell.out_of_memory():
+                log.warning("instance %s ends: pasta, which connected it to the network, has ended", instance.id)
+                instance.fail("The instance lost its network")
+
+        try:
+            held.cell.watch_connector(lost)
+        except ProcessLookupError:
+            await instance.kill()
+            raise DriverUnavailable("pasta ended as soon as it had connected the instance") from None
 
     async def _take_held(self) -> _Held | None:
         held, self._held = self._held, None

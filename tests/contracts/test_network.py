@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import Instance, Kind, Limits, Promise
+from clowdy.runtimes.api import FailureCode, Instance, Kind, Limits, Promise
+from clowdy.runtimes.pool import Pool
 from clowdy.runtimes.sandbox import SandboxDriver, network
 from clowdy.runtimes.sandbox.network import Policy
 from clowdy.runtimes.sandbox.watcher import descendants
 from clowdy.schema.manifest import Network
+from clowdy.schema.units import MEBIBYTE
 from tests.contracts import neighbours
 from tests.contracts.drivers import DRIVERS, VARIANTS
 from tests.contracts.neighbours import Listener, is_pasta
-from tests.contracts.world import World, ask
+from tests.contracts.world import World, application, ask, begin, direct
 
 Needs = Callable[..., None]
 
@@ -320,6 +323,51 @@ async def test_what_connects_an_instance_ends_with_it(closed: World, how: str) -
         await closed.driver.close()
     await instance.kill()
     assert not [pid for pid in there if is_pasta(pid)]
+
+
+LOST = """
+    import time
+    def handler(event):
+        time.sleep(event)
+        return "here"
+    """
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_an_instance_that_lost_its_network_ends_and_the_next_call_gets_another(
+    closed: World, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    pool = Pool(closed.driver, budget_bytes=1024 * MEBIBYTE, standbys=0)
+    wanted = application(LOST, network=Network.ON)
+    one = (await pool.acquire(wanted)).instance
+    sink = begin(one, direct(), str(seconds).encode())
+    if not seconds:
+        assert (await sink.ended).json == "here"
+        pool.release(one)
+    [pasta] = [pid for pid in descendants(os.getpid()) if is_pasta(pid)]
+    os.kill(pasta, signal.SIGKILL)
+    async with asyncio.timeout(5):
+        while one.alive:
+            await asyncio.sleep(0.01)
+    if seconds:
+        outcome = await sink.ended
+        assert (outcome.code, outcome.text) == (FailureCode.CRASHED, "The instance lost its network")
+        pool.release(one)
+    other = (await pool.acquire(wanted)).instance
+    assert other is not one
+    assert (await ask(other, 0)).json == "here"
+    assert f"instance {one.id} ends: pasta, which connected it to the network, has ended" in caplog.text
+    caplog.clear()
+    await pool.close()
+    assert not caplog.text
+
+
+async def test_a_crash_with_a_network_is_told_as_any_other(closed: World, caplog: pytest.LogCaptureFixture) -> None:
+    source = "import os\ndef handler(event): os._exit(3)"
+    for _ in range(5):
+        instance = await closed.serve(source, network=Network.ON)
+        assert (await ask(instance)).text == "The function's process ended with exit status 3"
+    assert not caplog.text
 
 
 async def test_no_network_is_not_spoken_of_where_there_is_one(connected: World) -> None:
