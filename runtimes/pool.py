@@ -25,6 +25,7 @@ from clowdy.runtimes.api import (
     Ready,
     StartFailed,
     StartReason,
+    kind_of,
 )
 from clowdy.runtimes.budget import STANDBY_BYTES, Budget
 from clowdy.runtimes.clock import Clock, LoopClock, Timer
@@ -397,6 +398,7 @@ class Pool:
     def keep_project(self, project_id: str, applications: Iterable[Application]) -> None:
         """`applications` are what serves in the project from now on: their `min_warm` holds, and no other's.
 
+        A standby is made ready for each kind of them, also where none was called yet.
         Instances of versions that no longer serve stay until they are reaped or make room: going back finds them.
         """
         live = {application.key: application for application in applications}
@@ -404,6 +406,7 @@ class Pool:
             if fleet.application.project_id == project_id:
                 fleet.live = key in live
         for key, application in live.items():
+            self._standbys.expect(kind_of(application))
             if application.min_warm or key in self._fleets:
                 fleet = self._fleet(application)
                 fleet.application = application

@@ -21,9 +21,10 @@ KIND_SECONDS = 3600.0
 
 
 class Standbys:
-    """`plain` empty sandboxes of the plain kind, and one of each other kind used in the last hour.
+    """`plain` empty sandboxes of the plain kind, and one of each other kind used or expected in the last hour.
 
-    They are refilled one at a time, and only while `calm()`: a caller who waits for a start comes first.
+    They are refilled one at a time, and only while `calm()`: a caller who waits for a start comes first. What is
+    only expected takes no more than half of all memory.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Standbys:
         self._calm = calm
         self._ready: dict[Kind, list[Instance]] = {}
         self._used: dict[Kind, float] = {}
+        self._expected: set[Kind] = set()
         self._refilling: asyncio.Task[None] | None = None
         self._backoff = Backoff(free=0)
         self._open = False
@@ -71,6 +73,7 @@ class Standbys:
     def take(self, kind: Kind) -> Instance | None:
         """A standby for `kind`, for whose STANDBY_BYTES the caller answers from now on; None when none is left."""
         self._used[kind] = self._clock.now()
+        self._expected.discard(kind)
         instances = self._ready.get(kind)
         while instances:
             instance = instances.pop()
@@ -80,6 +83,13 @@ class Standbys:
                 return instance
             self._budget.give(STANDBY_BYTES)
         return None
+
+    def expect(self, kind: Kind) -> None:
+        """What serves now needs `kind`: the first call of it after a start of the server finds a standby."""
+        if kind != PLAIN and kind not in self._used:
+            self._used[kind] = self._clock.now()
+            self._expected.add(kind)
+            self.refill()
 
     def evict(self, size: int) -> list[Instance]:
         """Standbys, now the caller's to end, that make up `size` bytes or are all that there is."""
@@ -97,6 +107,7 @@ class Standbys:
         victims: list[Instance] = []
         for kind in [kind for kind, used in self._used.items() if now - used > KIND_SECONDS]:
             del self._used[kind]
+            self._expected.discard(kind)
             if kind != PLAIN:
                 victims += self._ready.pop(kind, [])
         for victim in victims:
@@ -115,7 +126,11 @@ class Standbys:
             return None
         if len(self._ready.get(PLAIN, ())) < self._plain:
             return PLAIN
-        return next((kind for kind in self._used if kind != PLAIN and not self._ready.get(kind)), None)
+        missing = [kind for kind in self._used if kind != PLAIN and not self._ready.get(kind)]
+        if self._budget.room - STANDBY_BYTES < self._budget.limit // 2:
+            # Parents have to find memory as well, and are known to be of use.
+            missing = [kind for kind in missing if kind not in self._expected]
+        return next(iter(missing), None)
 
     async def _refill(self) -> None:
         try:
@@ -134,6 +149,7 @@ class Standbys:
             else:
                 # One kind that cannot be had, as when its layer was removed, must not keep the others from theirs.
                 self._used.pop(kind, None)
+                self._expected.discard(kind)
             log.warning("no standby could be started: %s", error)
         finally:
             if instance is None:

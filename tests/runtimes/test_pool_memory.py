@@ -150,6 +150,43 @@ async def test_another_kind_has_one_standby_for_an_hour_after_its_use(driver: Me
     await pool.close()
 
 
+async def test_kinds_of_what_serves_have_a_standby_before_the_first_call(
+    driver: MemoryDriver, clock: ManualClock
+) -> None:
+    pool = await opened(driver, clock, budget=1024, standbys=1)
+    layered, connected = application("layered", layer="numpy"), application("connected", network=Network.ON)
+    pool.keep_project("id-shop", [application(), layered, connected, application("second", layer="numpy")])
+    await settle()
+    assert [each.kind for each in driver.living()] == [
+        Kind(None, Network.OFF),
+        wanted_kind(layered),
+        wanted_kind(connected),
+    ]
+    started = driver.started
+    assert (await pool.acquire(layered)).instance in driver.instances[:started]
+    await settle()
+    assert pool.stats()["standbys"] == 3
+
+    await clock.advance(3700)
+    assert pool.stats()["standbys"] == 1
+    assert_counted(pool, driver)
+    await pool.close()
+
+
+async def test_standbys_that_nobody_used_leave_half_of_the_memory(driver: MemoryDriver, clock: ManualClock) -> None:
+    pool = await opened(driver, clock, budget=320, standbys=1)
+    pool.keep_project("id-shop", [application(f"f{number}", layer=f"layer{number}") for number in range(30)])
+    await settle()
+    assert pool.stats()["standbys"] == 10
+
+    used = application("f29", layer="layer29", memory=64)
+    pool.release((await pool.acquire(used)).instance)
+    await settle()
+    assert driver.living()[-1].kind == wanted_kind(used)
+    assert_counted(pool, driver)
+    await pool.close()
+
+
 def wanted_kind(wanted: Application) -> tuple[str | None, Network]:
     return (wanted.layer, wanted.network)
 
