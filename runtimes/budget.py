@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import asyncio
 
+from clowdy.runtimes.api import Application, Kind, kind_of
+from clowdy.schema.manifest import Network
 from clowdy.schema.units import MEBIBYTE
 
 STANDBY_BYTES = 16 * MEBIBYTE
-"""What an empty sandbox counts for."""
+"""What an empty sandbox counts for, without a network."""
+
+CONNECTION_BYTES = 32 * MEBIBYTE
+"""What connecting a sandbox to the network may take besides, and counts for."""
+
+
+def standby_bytes(kind: Kind) -> int:
+    """What an empty sandbox of `kind` counts for."""
+    return STANDBY_BYTES + _connection_bytes(kind)
+
+
+def instance_bytes(application: Application) -> int:
+    """What an instance of `application` counts for."""
+    return application.limits.memory_bytes + _connection_bytes(kind_of(application))
+
+
+def _connection_bytes(kind: Kind) -> int:
+    return 0 if kind.network is Network.OFF else CONNECTION_BYTES
 
 
 class Budget:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from clowdy.runtimes.api import Application, Driver, Instance, Parent, Parents, Ready, StartFailed, StartReason
-from clowdy.runtimes.budget import STANDBY_BYTES, Budget
+from clowdy.runtimes.budget import STANDBY_BYTES, Budget, instance_bytes
 from clowdy.runtimes.clock import Clock, within
 from clowdy.runtimes.fleet import Fleet
 from clowdy.runtimes.tasks import Tasks
@@ -45,7 +45,7 @@ class Prepared:
 
 def size_of(application: Application) -> int:
     """What a parent of `application` counts for, in bytes."""
-    return application.limits.memory_bytes + STANDBY_BYTES
+    return instance_bytes(application) + STANDBY_BYTES
 
 
 class Nursery:

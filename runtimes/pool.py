@@ -27,7 +27,7 @@ from clowdy.runtimes.api import (
     StartReason,
     kind_of,
 )
-from clowdy.runtimes.budget import STANDBY_BYTES, Budget
+from clowdy.runtimes.budget import Budget, instance_bytes, standby_bytes
 from clowdy.runtimes.clock import Clock, LoopClock, Timer
 from clowdy.runtimes.fleet import Fleet, Lease, Slot, Waiter, again, in_order_of_leaving
 from clowdy.runtimes.parents import Nursery
@@ -219,9 +219,9 @@ class Pool:
             raise Withdrawn("the server is stopping")
         if self.unavailable is not None:
             raise again(self.unavailable)
-        if application.limits.memory_bytes > self._budget.limit:
+        if instance_bytes(application) > self._budget.limit:
             budget = self._budget.limit // MEBIBYTE
-            raise NoMemory(f"{application.function} has more memory than all functions together ({budget} MB)")
+            raise NoMemory(f"{application.function} needs more memory than all functions together ({budget} MB)")
 
     def _fleet(self, application: Application) -> Fleet:
         fleet = self._fleets.get(application.key)
@@ -317,7 +317,7 @@ class Pool:
             )
             fleet.import_ms = ready.import_ms
         if not instance.alive:
-            self._starter.end(instance, fleet.application.limits.memory_bytes)
+            self._starter.end(instance, instance_bytes(fleet.application))
             raise StartFailed(StartReason.CRASHED, "the instance ended as soon as it had started", log=ready.log)
         now = self._now()
         slot = Slot(instance, fleet, ready, born=now, last_used=now, retired=generation != fleet.generation)
@@ -335,18 +335,20 @@ class Pool:
 
         Of those the least recently used first, and what `min_warm` keeps last.
         """
-        victims = [self._starter.end(standby, STANDBY_BYTES) for standby in self._standbys.evict(size)]
-        size -= STANDBY_BYTES * len(victims)
+        victims = []
+        for standby in self._standbys.evict(size):
+            victims.append(self._starter.end(standby, standby_bytes(standby.kind)))
+            size -= standby_bytes(standby.kind)
         if size > 0 and (arriving := self._standbys.arriving) is not None:
             # It is counted already and goes before any instance, as soon as it is there to be ended.
             victims.append(arriving)
-            size -= STANDBY_BYTES
+            size -= self._standbys.arriving_bytes
         for end, given_back in self._nursery.evict(size):
             victims.append(end)
             size -= given_back
         for slot in in_order_of_leaving(self._slots.values(), over_warm) if size > 0 else ():
             victims.append(self._end_soon(slot))
-            size -= slot.fleet.application.limits.memory_bytes
+            size -= instance_bytes(slot.fleet.application)
             if size <= 0:
                 break
         return victims
@@ -385,7 +387,7 @@ class Pool:
         fleet = slot.fleet
         fleet.remove_free(slot)
         fleet.slots.discard(slot)
-        self._budget.give(fleet.application.limits.memory_bytes)
+        self._budget.give(instance_bytes(fleet.application))
         if self._closed:
             return
         self._grow(fleet)
@@ -516,7 +518,7 @@ class Pool:
             except StartFailed as error:
                 tell(error)
                 return
-        await asyncio.shield(self._starter.end(instance, application.limits.memory_bytes))
+        await asyncio.shield(self._starter.end(instance, instance_bytes(application)))
 
     @contextlib.contextmanager
     def _trying(self, fleet: Fleet) -> Iterator[None]:
@@ -551,7 +553,7 @@ class Pool:
         """Ends what was idle for too long, keeps `min_warm` and standbys up, forgets what is over."""
         now = self._now()
         for standby in self._standbys.expire():
-            self._starter.end(standby, STANDBY_BYTES)
+            self._starter.end(standby, standby_bytes(standby.kind))
         for key, fleet in tuple(self._fleets.items()):
             spare = fleet.spare
             for slot in sorted(fleet.slots, key=lambda slot: slot.last_used):

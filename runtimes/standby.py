@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from clowdy.runtimes.api import Driver, DriverUnavailable, Exit, Instance, Kind
 from clowdy.runtimes.backoff import Backoff
-from clowdy.runtimes.budget import STANDBY_BYTES, Budget
+from clowdy.runtimes.budget import Budget, standby_bytes
 from clowdy.runtimes.clock import Clock, within
 from clowdy.runtimes.tasks import Tasks
 from clowdy.schema.manifest import Network
@@ -40,6 +40,7 @@ class Standbys:
         self._used: dict[Kind, float] = {}
         self._expected: set[Kind] = set()
         self._refilling: asyncio.Task[None] | None = None
+        self._arriving = PLAIN
         self._backoff = Backoff(free=0)
         self._open = False
 
@@ -47,6 +48,11 @@ class Standbys:
     def arriving(self) -> asyncio.Task[None] | None:
         """Ends when the one that is being started is there and can be evicted; None when none is."""
         return self._refilling
+
+    @property
+    def arriving_bytes(self) -> int:
+        """What that one counts for."""
+        return standby_bytes(self._arriving)
 
     @property
     def count(self) -> int:
@@ -62,7 +68,7 @@ class Standbys:
         """Starts no more, and forgets those that are there: the driver ends them."""
         self._open = False
         for instance in self._take_all():
-            self._budget.give(STANDBY_BYTES)
+            self._budget.give(standby_bytes(instance.kind))
             instance.on_exit = None
 
     def _take_all(self) -> Iterator[Instance]:
@@ -71,7 +77,7 @@ class Standbys:
                 yield instances.pop()
 
     def take(self, kind: Kind) -> Instance | None:
-        """A standby for `kind`, for whose STANDBY_BYTES the caller answers from now on; None when none is left."""
+        """A standby for `kind`, for whose `standby_bytes` the caller answers from now on; None when none is left."""
         self._used[kind] = self._clock.now()
         self._expected.discard(kind)
         instances = self._ready.get(kind)
@@ -81,7 +87,7 @@ class Standbys:
             if instance.alive:
                 self._backoff.worked()
                 return instance
-            self._budget.give(STANDBY_BYTES)
+            self._budget.give(standby_bytes(kind))
         return None
 
     def expect(self, kind: Kind) -> None:
@@ -95,10 +101,11 @@ class Standbys:
         """Standbys, now the caller's to end, that make up `size` bytes or are all that there is."""
         victims: list[Instance] = []
         for instances in sorted(self._ready.values(), key=len, reverse=True):
-            while instances and len(victims) * STANDBY_BYTES < size:
+            while instances and size > 0:
                 instance = instances.pop()
                 instance.on_exit = None
                 victims.append(instance)
+                size -= standby_bytes(instance.kind)
         return victims
 
     def expire(self) -> list[Instance]:
@@ -120,21 +127,24 @@ class Standbys:
             self._refilling = self._tasks.spawn(self._refill())
 
     def _missing(self) -> Kind | None:
-        if not self._open or not self._calm() or self._budget.room < STANDBY_BYTES or self._budget.awaited:
+        if not self._open or not self._calm() or self._budget.awaited:
             return None
         if self._backoff.blocked(self._clock.now()):
             return None
         if len(self._ready.get(PLAIN, ())) < self._plain:
-            return PLAIN
-        missing = [kind for kind in self._used if kind != PLAIN and not self._ready.get(kind)]
-        if self._budget.room - STANDBY_BYTES < self._budget.limit // 2:
-            # Parents have to find memory as well, and are known to be of use.
-            missing = [kind for kind in missing if kind not in self._expected]
-        return next(iter(missing), None)
+            return PLAIN if self._fits(PLAIN) else None
+        missing = (kind for kind in self._used if kind != PLAIN and not self._ready.get(kind))
+        return next(filter(self._fits, missing), None)
+
+    def _fits(self, kind: Kind) -> bool:
+        left = self._budget.room - standby_bytes(kind)
+        # Parents have to find memory as well, and are known to be of use.
+        return left >= (self._budget.limit // 2 if kind in self._expected else 0)
 
     async def _refill(self) -> None:
         try:
-            while (kind := self._missing()) is not None and self._budget.take(STANDBY_BYTES):
+            while (kind := self._missing()) is not None and self._budget.take(standby_bytes(kind)):
+                self._arriving = kind
                 await self._start(kind)
         finally:
             self._refilling = None
@@ -153,7 +163,7 @@ class Standbys:
             log.warning("no standby could be started: %s", error)
         finally:
             if instance is None:
-                self._budget.give(STANDBY_BYTES)
+                self._budget.give(standby_bytes(kind))
         if instance is not None:
             instance.on_exit = self._ended
             self._ready.setdefault(kind, []).append(instance)
@@ -163,7 +173,7 @@ class Standbys:
         instances = self._ready.get(instance.kind, [])
         if instance in instances:
             instances.remove(instance)
-            self._budget.give(STANDBY_BYTES)
+            self._budget.give(standby_bytes(instance.kind))
             self._backoff.failed(self._clock.now())
             log.warning("a standby ended: %s", reason.text)
             self.refill()

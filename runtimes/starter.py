@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from clowdy.runtimes.api import Driver, Instance, Ready, StartFailed, StartReason, kind_of
-from clowdy.runtimes.budget import STANDBY_BYTES, Budget
+from clowdy.runtimes.budget import Budget, instance_bytes, standby_bytes
 from clowdy.runtimes.clock import Clock, within
 from clowdy.runtimes.fleet import Fleet
 from clowdy.runtimes.parents import Nursery
@@ -70,10 +70,10 @@ class Starter:
 
         Raises StartFailed, NoMemory or DriverUnavailable; then nothing of it is left.
         """
-        memory = fleet.application.limits.memory_bytes
+        memory = instance_bytes(fleet.application)
         kind = kind_of(fleet.application)
         instance = self._standbys.take(kind)
-        counted = STANDBY_BYTES if instance is not None else 0
+        counted = standby_bytes(kind) if instance is not None else 0
         try:
             await self._make_room(fleet, memory - counted, want)
             counted = memory
@@ -98,7 +98,7 @@ class Starter:
         with self._nursery.holding(fleet) as prepared:
             if prepared is None:
                 return None
-            memory = fleet.application.limits.memory_bytes
+            memory = instance_bytes(fleet.application)
             await self._make_room(fleet, memory, want)
             made: tuple[Instance, Ready] | None = None
             try:

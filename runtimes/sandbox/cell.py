@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clowdy.runtimes.api import Application
+from clowdy.runtimes.budget import instance_bytes
 from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.launcher import Process
 from clowdy.runtimes.sandbox.cgroups import Group
 from clowdy.runtimes.sandbox.command import APP
 from clowdy.runtimes.sandbox.confined import Confined
 from clowdy.runtimes.sandbox.connector import Connector
-from clowdy.runtimes.sandbox.outlet import CONNECTION_BYTES
 from clowdy.runtimes.sandbox.watcher import Watched, Watcher, descendants
 from clowdy.schema.manifest import Network
 
@@ -67,7 +67,7 @@ class SandboxCell:
     def fill(self, application: Application) -> None:
         limits = application.limits
         # What connects it comes on top: the function has all of its own.
-        self._limit_bytes = limits.memory_bytes + (0 if self.offline else CONNECTION_BYTES)
+        self._limit_bytes = instance_bytes(application)
         if self._confined is not None:
             self._confined.limit(self._limit_bytes, limits.cpu)
         self._cache.fill(application.code, self._folder)

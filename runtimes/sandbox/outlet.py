@@ -19,14 +19,12 @@ from clowdy.runtimes.sandbox.network import (
     rewrite_command,
 )
 from clowdy.runtimes.sandbox.watcher import descendants
-from clowdy.schema.units import MEBIBYTE
 
 log = logging.getLogger(__name__)
 
-CONNECTION_BYTES = 32 * MEBIBYTE
 CONNECTION_PROCESSES = 8
 CONNECTION_FILES = 4096
-"""What pasta and the processes around an instance with a network may use, on top of the function's limits."""
+"""How many there may be for pasta and what is around an instance with a network, on top of the function's limits."""
 
 
 class Outlet:

@@ -137,7 +137,8 @@ class MemoryDriver:
     def memory(self) -> int:
         """What the living instances count for."""
         return sum(
-            16 * MEBIBYTE if instance.application is None else instance.application.limits.memory_bytes
+            (16 * MEBIBYTE if instance.application is None else instance.application.limits.memory_bytes)
+            + (0 if instance.kind.network is Network.OFF else 32 * MEBIBYTE)
             for instance in self.living()
         ) + sum(parent.application.limits.memory_bytes + 16 * MEBIBYTE for parent in self.standing())
 

@@ -150,6 +150,34 @@ async def test_another_kind_has_one_standby_for_an_hour_after_its_use(driver: Me
     await pool.close()
 
 
+async def test_what_connects_an_instance_counts_as_well(driver: MemoryDriver, clock: ManualClock) -> None:
+    pool = await opened(driver, clock, budget=336, standbys=1)
+    wanted = application(network=Network.ON)
+    one = (await pool.acquire(wanted)).instance
+    await settle()
+    assert pool.stats()["used"] == (128 + 32 + 16 + 16 + 32) * MEBIBYTE
+    other = (await pool.acquire(wanted)).instance
+    assert pool.stats()["used"] == 2 * (128 + 32) * MEBIBYTE + 16 * MEBIBYTE
+    assert_counted(pool, driver)
+    await settle()
+    assert pool.stats()["standbys"] == 1, "there is no room for a connected one"
+
+    pool.release(one)
+    pool.release(other)
+    await pool.acquire(application("plain"))
+    await settle()
+    assert_counted(pool, driver)
+    await pool.close()
+
+
+async def test_a_function_and_what_connects_it_must_fit(driver: MemoryDriver, clock: ManualClock) -> None:
+    pool = await opened(driver, clock, budget=128)
+    assert (await pool.acquire(application())).cold
+    with pytest.raises(NoMemory, match="connected needs more memory than all functions together"):
+        await pool.acquire(application("connected", network=Network.ON))
+    await pool.close()
+
+
 async def test_kinds_of_what_serves_have_a_standby_before_the_first_call(
     driver: MemoryDriver, clock: ManualClock
 ) -> None:
