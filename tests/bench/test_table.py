@@ -28,7 +28,7 @@ def test_a_miss_is_told_in_the_table() -> None:
 def test_a_figure_without_a_target_is_only_shown() -> None:
     figure = Figure("row", "what", "against", 2.5, None, "5 ms and 2 ms")
     assert figure.reached
-    assert "2.50   -               5 ms and 2 ms" in show([figure])
+    assert "2.50   -         5 ms and 2 ms" in show([figure])
 
 
 def test_noise_that_hits_both_of_a_pair_goes_out() -> None:
