@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from . import frames, told
 from .answer import BadResponse, dump_head
@@ -89,11 +90,12 @@ class Application:
 
     def serve(self, channel: Channel, logs: Logs, names: dict[str, Any]) -> None:
         """Answers calls until the process is killed."""
+        whole_path = _takes_whole_path()
 
         async def respond(turn: Turn) -> None:
             said = decode(turn.head.decode())
             conversation = _Conversation(turn, said["method"])
-            scope = scope_of(said, names)
+            scope = scope_of(said, names, whole_path)
             scope["state"] = self.state.copy()
             try:
                 await self.call(scope, conversation.receive, conversation.send)
@@ -110,7 +112,13 @@ def _wants_a_request(error: BaseException) -> bool:
     return isinstance(error, KeyError) and error.args[:1] in (("path",), ("method",), ("headers",), ("query_string",))
 
 
-def scope_of(said: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
+def _takes_whole_path() -> bool:
+    """Whether `path` begins with `root_path`, as ASGI has it. Starlette before 0.33 would find no route then."""
+    routing = sys.modules.get("starlette.routing")
+    return routing is None or hasattr(routing, "get_route_path")
+
+
+def scope_of(said: dict[str, Any], names: dict[str, Any], whole_path: bool = True) -> dict[str, Any]:
     """The scope of a call, all but `state`."""
     prefix = said["prefix"]
     path, raw = told.paths(said)
@@ -124,7 +132,7 @@ def scope_of(said: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
         "method": said["method"],
         "scheme": scheme,
         # With anything else FastAPI redirects out of the project, and `/docs` asks for the wrong file.
-        "path": prefix + path,
+        "path": prefix + path if whole_path else path,
         "root_path": prefix,
         "raw_path": (prefix + raw).encode(),
         "query_string": said["query"].encode(),

@@ -1,15 +1,15 @@
-"""Runs, before a fork, what every application runs before and in its first call.
+"""Runs, before a fork, what the runner itself runs before and in an application's first call.
 
 Python counts and specialises code where it lies while it runs the first times, which writes to it: memory that is
-written to after the fork is each child's own. What has run often enough before stays shared. No code of the
-application's own is run.
+written to after the fork is each child's own. What has run often enough before stays shared. It is the runner's code
+and asyncio's alone: a framework may have libraries in front of it that tell others of calls, and nobody made these.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import sys
 
 from . import frames
 from .asgi import Application
@@ -19,7 +19,6 @@ from .loading import stdlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from .logs import Logs
@@ -44,16 +43,21 @@ _HEAD = {
 
 
 def warm_up(logs: Logs) -> None:
-    """Starts applications of no content, and calls one of the framework that has been imported, if it is known."""
-    for _ in range(_STARTS):
-        application = Application(_nothing)
-        application.start()
-        _end(application)
+    """Starts applications of no content and calls one, unless loops here are not asyncio's own."""
+    if type(asyncio.get_event_loop_policy()).__module__ != asyncio.unix_events.__name__:
+        # Another kind may open files that last, and then nothing could be forked.
+        return
+    logger = logging.getLogger("asyncio")
+    disabled, logger.disabled = logger.disabled, True
     try:
-        _call_often(_of_the_framework() or _nothing, logs)
-    except Exception:  # noqa: BLE001, S110  (a release that has other parts: its children write to their own memory)
-        pass
-    asyncio.set_event_loop(None)
+        for _ in range(_STARTS):
+            application = Application(_nothing)
+            application.start()
+            _end(application)
+        _call_often(logs)
+    finally:
+        logger.disabled = disabled
+        asyncio.set_event_loop(None)
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -65,12 +69,12 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _call_often(framework: Any, logs: Logs) -> None:
-    """Calls `framework` as an instance would, over a channel whose other end is here."""
+def _call_often(logs: Logs) -> None:
+    """Calls an application as the server would, over a channel whose other end is here."""
     sockets = stdlib("_socket")
     # Their descriptors only: an object of either end would close it once more.
     near, far = (end.detach() for end in sockets.socketpair())
-    application = Application(framework)
+    application = Application(_nothing)
     channel = Channel(near)
     # What is printed meanwhile is of no call that anybody made.
     before, current = logs.redirect(channel), logs.current
@@ -123,59 +127,3 @@ def _end(application: Application) -> None:
     for _ in range(3):
         application.loop.run_until_complete(asyncio.sleep(0))
     application.loop.close()
-
-
-def _of_the_framework() -> Any:
-    for module, make in _MAKERS.items():
-        if module in sys.modules:
-            return make()
-    return None
-
-
-def _fastapi() -> Any:
-    fastapi, pydantic = sys.modules["fastapi"], sys.modules["pydantic"]
-    if _is_wrapped(fastapi.FastAPI, "fastapi.applications") or _is_starlette_wrapped():
-        return None
-    fields = {"name": str, "number": int}
-    thing = type("Thing", (pydantic.BaseModel,), {"__annotations__": fields, "__module__": __name__})
-
-    async def read(name: Any, number: Any) -> Any:
-        return thing(name=name, number=number)
-
-    async def write(name: Any, body: Any) -> Any:
-        return {"name": name, "body": body}
-
-    # Their own are texts.
-    read.__annotations__ = fields
-    write.__annotations__ = {"name": str, "body": thing}
-    application = fastapi.FastAPI()
-    application.get("/{name}", response_model=thing)(read)
-    application.post("/{name}", response_model=None)(write)
-    return application
-
-
-def _starlette() -> Any:
-    applications = sys.modules.get("starlette.applications")
-    responses = sys.modules.get("starlette.responses")
-    if applications is None or responses is None or _is_starlette_wrapped():
-        return None
-
-    async def answer(request: Any) -> Any:
-        await request.body()
-        return responses.JSONResponse({"number": request.query_params["number"]})
-
-    route = sys.modules["starlette.routing"].Route("/{name}", answer, methods=["GET", "POST"])
-    return applications.Starlette(routes=[route])
-
-
-def _is_starlette_wrapped() -> bool:
-    return _is_wrapped(sys.modules["starlette.routing"].Router, "starlette.routing")
-
-
-def _is_wrapped(kind: Any, module: str) -> bool:
-    """Whether a library has put itself in front of it: that one must not hear of calls that nobody made."""
-    return bool(kind.__call__.__module__ != module)
-
-
-# The first that is there: FastAPI is made of Starlette.
-_MAKERS: dict[str, Callable[[], Any]] = {"fastapi": _fastapi, "starlette.routing": _starlette}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -83,6 +83,8 @@ class Connection(web.RequestHandler):
             self._counted = None
         self._stop_timers()
         super().connection_lost(exc)
+        # A request whose turn came just before would go on without what aiohttp makes it with, and fail aloud.
+        self._request_factory = _end_request
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost()
@@ -199,3 +201,7 @@ def _crowded() -> bytes:
         ("Connection", "close"),
     ]
     return serialise(429, headers) + body
+
+
+def _end_request(*_: object) -> NoReturn:
+    raise asyncio.CancelledError

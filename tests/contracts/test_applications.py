@@ -11,7 +11,7 @@ import pytest
 from clowdy.runtimes.api import FailureCode, Handler, Ready, Shape, StartFailed, StartReason, kind_of
 from clowdy.runtimes.inside.frames import WINDOW
 from clowdy.schema.manifest import HandlerType
-from tests.contracts.world import World, application, begin, call, told
+from tests.contracts.world import FILE, World, application, begin, call, told
 
 ASGI = """
 import asyncio, json, sys, time
@@ -57,6 +57,19 @@ SCOPE = asgi(
 async def scope_of(world: World, head: bytes) -> dict[str, Any]:
     found: dict[str, Any] = (await call(await world.serve(SCOPE), head)).json
     return found
+
+
+@pytest.mark.parametrize(
+    ("routing", "path"),
+    [("def get_route_path(scope): ...\n", "/api/gateway/shop/a"), ("def request_response(call): ...\n", "/a")],
+)
+async def test_a_starlette_that_does_not_take_the_prefix_off_is_not_given_it(
+    world: World, routing: str, path: str
+) -> None:
+    """Starlette does since 0.33, and FastAPI with it since 0.108; older ones would answer 404 to everything."""
+    files = {"starlette/__init__.py": "", "starlette/routing.py": routing, FILE: "import starlette.routing\n" + SCOPE}
+    scope = (await call(await world.serve(files), told("GET", "/a"))).json
+    assert (scope["path"], scope["root_path"]) == (path, "/api/gateway/shop")
 
 
 async def test_an_asgi_scope_is_what_a_reverse_proxy_would_give(world: World) -> None:

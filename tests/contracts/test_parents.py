@@ -138,64 +138,44 @@ async def test_the_lifespan_of_an_application_is_each_instances_own(family: Fami
         assert outcome.body == b"[True, False]"
 
 
-STARLETTE = {
-    "starlette/applications.py": """
-class Starlette:
-    def __init__(self, routes):
-        self.router = __import__("starlette.routing").routing.Router(routes)
-
-    async def __call__(self, scope, receive, send):
-        await self.router(scope, receive, send)
-""",
-    "starlette/responses.py": "def JSONResponse(content):\n    return content\n",
-    "starlette/routing.py": """
-heard = []
-
-class Route:
-    def __init__(self, path, answer, methods):
-        pass
-
-class Router:
-    def __init__(self, routes):
-        pass
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] == "http":
-            print("called", scope["method"], scope["path"])
-            heard.append((scope["method"], (await receive())["body"]))
+async def test_nothing_of_an_application_is_called_before_the_fork(family: Family) -> None:
+    source = """
+        import asyncio, logging, time
+        time.sleep(0.1)
+        heard = []
+        class Listening(logging.Handler):
+            def emit(self, record):
+                heard.append(record.getMessage())
+        logging.basicConfig(level=logging.DEBUG, handlers=[Listening()])
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                heard.append("lifespan")
+                raise ValueError
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"ok"})
-""",
-    FILE: """
-import time
-import starlette.applications, starlette.responses
-from starlette import routing
-time.sleep(0.1)
-if WRAPPED:
-    routing.Router.__call__ = lambda self, scope, receive, send, own=routing.Router.__call__: own(
-        self, scope, receive, send)
-    routing.Router.__call__.__module__ = "watching"
-
-async def app(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": repr([len(routing.heard), len(set(routing.heard))]).encode()})
-""",
-}
-
-
-async def test_a_framework_is_called_before_the_fork_so_that_its_code_stays_shared(family: Family) -> None:
-    files = {**STARLETTE, FILE: STARLETTE[FILE].replace("WRAPPED", "False")}
-    parent = await family.prepare(application(files, handler=APP))
-    instance, ready = await parent.fork(10)
+            await send({"type": "http.response.body", "body": repr(heard).encode()})
+        """
+    instance, ready = await (await family.prepare(application(source, handler=APP))).fork(10)
     assert ready.log == ""
     outcome = await call(instance, told())
-    assert outcome.body == b"[60, 2]"
+    assert outcome.body == b"['Using selector: EpollSelector', 'lifespan']"
     assert outcome.log == ""
 
 
-async def test_a_library_in_front_of_a_framework_hears_of_no_call_that_nobody_made(family: Family) -> None:
-    files = {**STARLETTE, FILE: STARLETTE[FILE].replace("WRAPPED", "True")}
-    assert (await call(await fork(await family.prepare(application(files, handler=APP))), told())).body == b"[0, 0]"
+async def test_an_application_with_loops_of_another_kind_is_forked_too(family: Family) -> None:
+    source = """
+        import asyncio, os, time
+        time.sleep(0.1)
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            def new_event_loop(self):
+                made.append(os.open("/proc/version", os.O_RDONLY))
+                return super().new_event_loop()
+        made = []
+        asyncio.set_event_loop_policy(Policy())
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": repr(len(made)).encode()})
+        """
+    assert (await call(await first(family, source, handler=APP), told())).body == b"1"
 
 
 async def test_an_application_that_does_not_start_says_so_in_the_instance(family: Family) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import logging
 import time
@@ -359,6 +360,24 @@ async def test_a_caller_who_reads_nothing_is_let_go_and_not_served_on(
         while on.runner.server.connections:
             await asyncio.sleep(0.01)
     del reader
+    writer.close()
+
+
+async def test_a_caller_who_leaves_with_its_request_is_no_error(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """The request's turn has come, and its connection goes before it is taken."""
+    _, writer = await on.connect()
+    await asyncio.sleep(0.01)
+    assert on.runner.server is not None
+    (connection,) = on.runner.server.connections
+    connection.data_received(b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")
+    transport = connection.transport
+    assert transport is not None
+    connection.connection_lost(None)
+    transport.abort()
+    await asyncio.sleep(0.05)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     writer.close()
 
 
