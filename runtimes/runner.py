@@ -19,6 +19,9 @@ _PACKAGE = "_clowdy"
 # All that a sandbox has of /etc: without it the name `localhost` means nothing there.
 _ETC = {
     "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 function\n",
+    # Programs and libraries ask who they are; psycopg does before it connects.
+    "passwd": "function:x:1000:1000::/tmp:/bin/sh\n",
+    "group": "function:x:1000:\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     # The place for what names a resolver, where there is a network; no resolver answers where there is none.
     "resolv.conf": "",

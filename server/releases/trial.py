@@ -128,8 +128,14 @@ def _reason(candidate: Candidate, function: FunctionSpec, failed: StartFailed, t
         elsewhere = outside_source(paths, function.sources, failed.module, text)
         if elsewhere:
             return f"{elsewhere} is outside source: {', '.join(function.sources)}"
-        wanted = "" if candidate.locked is not None else ": a package has to be named in requirements"
-        return f"there is no module {failed.module}{wanted}"
+        deeper = not_at_the_top(paths, function.sources, failed.module)
+        if deeper is not None:
+            path, folder = deeper
+            return (
+                f"there is no module {failed.module}: {path} is not where imports look. "
+                f"Write `source: {folder}`, with `handler` relative to it"
+            )
+        return f"there is no module {failed.module}: a package has to be named in requirements"
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else failed.reason.value
 
@@ -152,6 +158,22 @@ def outside_source(paths: Sequence[str], sources: Sequence[str], module: str, tr
                 return found
     folder = f"/{module.replace('.', '/')}/"
     return next((path for path in beyond if folder in f"/{path}"), None)
+
+
+def not_at_the_top(paths: Sequence[str], sources: Sequence[str], module: str) -> tuple[str, str] | None:
+    """A path inside the sources where a missing module lies too deep, and the folder that would be its source."""
+    relative = module.replace(".", "/")
+    inside = [
+        path
+        for path in paths
+        if path.endswith(".py") and any(source == "." or path.startswith(f"{source}/") for source in sources)
+    ]
+    for path in inside:
+        for ending in (f"/{relative}.py", f"/{relative}/__init__.py"):
+            if path.endswith(ending):
+                return path, path.removesuffix(ending)
+    found = next((path for path in inside if f"/{relative}/" in path), None)
+    return None if found is None else (found, found.partition(f"/{relative}/")[0])
 
 
 def _imported(module: str, traceback: str) -> Iterable[str]:

@@ -431,11 +431,10 @@ def failure_of(exchange: Exchange) -> Refusal:
 
 
 def _path_and_head(mount: Mount, routed: Routed, place: Place) -> tuple[str, bytes]:
-    """The path as a function sees it, and the beginning of a call's head."""
+    """The path as it was asked, decoded, and the beginning of a call's head."""
     application = routed.target.application
-    path = place.path if "%" not in place.path else "/".join(map(decode, place.path.split("/")))
-    if len(path) > 1 and path.endswith("/"):
-        path = path[:-1]
+    asked = place.path if "%" not in place.path else "/".join(map(decode, place.path.split("/")))
+    path = asked[:-1] if len(asked) > 1 and asked.endswith("/") else asked
     head = {
         "trigger": "gateway",
         "release": mount.project.release,
@@ -449,4 +448,4 @@ def _path_and_head(mount: Mount, routed: Routed, place: Place) -> tuple[str, byt
     if path != place.path:
         # For applications, which are told of every byte.
         head["raw_path"] = place.path
-    return path, begin_head(head)
+    return asked, begin_head(head)

@@ -155,13 +155,14 @@ async def test_nothing_but_tmp_can_be_written(world: World, needs: Needs) -> Non
 async def test_the_host_is_out_of_sight(world: World, needs: Needs) -> None:
     needs(Promise.HIDDEN_HOST)
     source = """
-        import os, socket
+        import getpass, os, socket
         def handler(event):
             return {
                 "top": sorted(os.listdir("/")),
                 "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
                 "host": socket.gethostname(),
                 "user": [os.getuid(), os.getgid(), os.getgroups()],
+                "name": [getpass.getuser(), os.path.expanduser("~function")],
                 "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:4],
                 "environment": open("/proc/self/environ").read(),
                 "parents": open("/proc/1/environ").read(),
@@ -174,9 +175,10 @@ async def test_the_host_is_out_of_sight(world: World, needs: Needs) -> None:
     assert seen["processes"] <= 3
     assert seen["host"] == "function"
     assert seen["user"][:2] == [1000, 1000]
+    assert seen["name"] == ["function", "/tmp"]
     assert seen["descriptors"][:3] == [0, 1, 2]
     assert seen["environment"] in ("", "PWD=/app\0")
-    assert seen["settings"] == ["hosts", "nsswitch.conf", "resolv.conf", "ssl"]
+    assert seen["settings"] == ["group", "hosts", "nsswitch.conf", "passwd", "resolv.conf", "ssl"]
 
 
 async def test_no_network_is_there(world: World, needs: Needs) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from clowdy.runtimes.api import Shape, StartFailed, StartReason
-from clowdy.server.releases.trial import outside_source
+from clowdy.server.releases.trial import not_at_the_top, outside_source
 from clowdy.server.store import pushes
 from tests.runtimes.memory_driver import Behaviour
 
@@ -37,6 +37,24 @@ def test_a_missing_module_is_found_beyond_its_source(module: str, line: str, fou
 
 def test_nothing_is_beyond_the_whole_repository() -> None:
     assert outside_source(PATHS, (".",), "lib", "import lib.db") is None
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        ("shop", ("src/shop/__init__.py", "src")),
+        ("shop.things", ("src/shop/things.py", "src")),
+        ("plain", ("src/plain/deep.py", "src")),
+        ("tool", ("src/tool.py", "src")),
+        ("nowhere", None),
+    ],
+)
+def test_a_module_that_lies_too_deep_is_found_with_the_source_that_it_would_need(
+    module: str, found: tuple[str, str] | None
+) -> None:
+    paths = ("src/shop/__init__.py", "src/shop/things.py", "src/plain/deep.py", "src/tool.py", "nowhere.txt")
+    assert not_at_the_top(paths, (".",), module) == found
+    assert not_at_the_top(paths, ("other",), module) is None
 
 
 def failed(reason: StartReason, text: str, module: str | None = None) -> Behaviour:

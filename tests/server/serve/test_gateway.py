@@ -324,6 +324,13 @@ async def test_a_cold_call_says_so(on: Stage) -> None:
     assert [record.cold_start for record in on.records] == [True, False]
 
 
+async def test_the_path_of_a_record_has_the_slash_that_was_asked_for(on: Stage) -> None:
+    """Applications redirect from one to the other: without it a redirect looks like one to itself."""
+    for path in ("/x", "/x/"):
+        await on.ask(f"/api/gateway/shop{path}")
+    assert [record.path for record in on.records] == ["/x", "/x/"]
+
+
 async def test_every_answered_call_is_recorded_with_what_it_was(on: Stage) -> None:
     reply = await on.ask("/api/gateway/shop/a%20b?q", "POST", body=b"hello")
 
