@@ -18,13 +18,26 @@ MOST_LINES = 2000
 """How many requirements a file may have."""
 
 _MOST_PROBLEMS = 50
-_hash_option = re.compile(r"[ \t]+--hash[= ]")
+_hash = re.compile(r"(?<![^ \t])--hash[= \t]")
 _url = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[A-Za-z][A-Za-z0-9+.-]*:|@[ \t]*[./]")
 _nothing_in_parentheses = re.compile(r"\([ \t]*\)")
 _text_in_quotes = re.compile(r"\"[^\"]*\"|'[^']*'")
 _digits = re.compile("[0-9]+")
 _LARGEST_NUMBER = 2**64 - 2
 _MOST_DIGITS = 100
+_OPTION_HINTS = {
+    **dict.fromkeys(
+        ("-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host"),
+        "leave it out: the server's settings say where packages come from",
+    ),
+    **dict.fromkeys(("-r", "--requirement"), "write its lines here"),
+    **dict.fromkeys(("-c", "--constraint"), "write the versions at the names"),
+}
+# No `pip lock`: it locks for the machine that it runs on alone.
+_INSTEAD_OF_HASHES = (
+    "name the uv.lock instead, or make a pylock.toml and name that (uv pip compile --universal requirements.txt "
+    "-o pylock.toml), or compile this file without hashes"
+)
 _path = re.compile(r"^[./~\\]|[/\\]|\.(whl|zip|tar\.\w+|tgz)$")
 
 
@@ -35,12 +48,16 @@ def check_requirement(text: str) -> str:
         raise Rejection(_CODE, f"{quoted(text)} is not a requirement: it is too long or has a character that none has")
     if line.startswith("-"):
         option = line.split()[0].split("=")[0]
+        # A short one may have its value right behind it.
+        option = option if option.startswith("--") else option[:2]
         if option in ("-e", "--editable"):
             raise Rejection(_CODE, f"editable installs are not allowed: {quoted(line)}", "name a package and a version")
         raise Rejection(
-            _CODE, f"options are not allowed: {quoted(option)}", "write one package a line, as in httpx>=0.28"
+            _CODE,
+            f"options are not allowed: {quoted(option)}",
+            _OPTION_HINTS.get(option, "write one package a line, as in httpx>=0.28"),
         )
-    if _hash_option.search(line):
+    if _hash.search(line):
         raise Rejection(_CODE, "options are not allowed: --hash", "leave it out: the lock that Clowdy keeps has hashes")
     if "${" in line:
         raise Rejection(_CODE, f"variables are not allowed: {quoted(line)}", "write the version itself")
@@ -107,13 +124,17 @@ def _without_comment(line: str) -> str:
 
 
 def requirement_problems(text: str, file: str) -> list[Problem]:
-    """Every line of a requirements.txt that cannot be taken."""
+    """Every line of a requirements.txt that cannot be taken; all its hashes together are one problem."""
     whole_lines = text.split("\n")
-    found = requirement_lines(text)
+    found, hashed = _without_hashes(requirement_lines(text))
     if len(found) > MOST_LINES:
         message = f"{printable(file, 200)} has {len(found):,} requirements, it may have {MOST_LINES:,}"
         return [Problem(file, 1, 1, _CODE, message)]
     problems: list[Problem] = []
+    if hashed is not None:
+        number, line = hashed
+        rejection = Rejection(_CODE, "a requirements.txt with hashes cannot be taken", _INSTEAD_OF_HASHES)
+        problems.append(_problem(file, number, line, whole_lines[number - 1], rejection))
     for number, line in found:
         if len(problems) == _MOST_PROBLEMS:
             more = "the lines below were not looked at: too many problems above"
@@ -124,20 +145,40 @@ def requirement_problems(text: str, file: str) -> list[Problem]:
                 raise Rejection(_CODE, "a line cannot be continued with a backslash", "write one requirement a line")
             check_requirement(line)
         except Rejection as rejection:
-            whole = whole_lines[number - 1].rstrip("\r")
-            indent = len(whole) - len(whole.lstrip(" \t"))
-            shown, skipped = excerpt(whole, indent + 1)
-            problems.append(
-                Problem(
-                    file=file,
-                    line=number,
-                    column=indent + 1,
-                    code=rejection.code,
-                    message=rejection.message,
-                    hint=rejection.hint,
-                    source=shown,
-                    length=max(1, min(len(line), skipped + len(shown) - indent)),
-                    skipped=skipped,
-                )
-            )
-    return problems
+            problems.append(_problem(file, number, line, whole_lines[number - 1], rejection))
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def _without_hashes(lines: list[tuple[int, str]]) -> tuple[list[tuple[int, str]], tuple[int, str] | None]:
+    """The lines without hashes and the backslashes that lead to them, and the first line that has one."""
+    kept: list[tuple[int, str]] = []
+    first: tuple[int, str] | None = None
+    for place, (number, line) in enumerate(lines):
+        hashes = _hash.search(line)
+        following = lines[place + 1][1] if place + 1 < len(lines) else ""
+        rest = line
+        if hashes is not None or line == "--require-hashes":
+            first = first or (number, line)
+            rest = line[: hashes.start()] if hashes is not None else ""
+        elif line.endswith("\\") and _hash.match(following):
+            rest = line[:-1]
+        if rest := rest.rstrip(" \t"):
+            kept.append((number, rest))
+    return kept, first
+
+
+def _problem(file: str, number: int, line: str, whole: str, rejection: Rejection) -> Problem:
+    whole = whole.rstrip("\r")
+    indent = len(whole) - len(whole.lstrip(" \t"))
+    shown, skipped = excerpt(whole, indent + 1)
+    return Problem(
+        file=file,
+        line=number,
+        column=indent + 1,
+        code=rejection.code,
+        message=rejection.message,
+        hint=rejection.hint,
+        source=shown,
+        length=max(1, min(len(line), skipped + len(shown) - indent)),
+        skipped=skipped,
+    )

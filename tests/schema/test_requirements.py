@@ -84,6 +84,60 @@ def test_every_bad_line_of_a_file_is_placed() -> None:
     assert "backslash" in problems[1].message
 
 
+HASHED = """\
+--index-url https://index.example/simple
+anyio==4.4.0 ; python_version >= "3.8" \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+    # via httpx
+httpx==0.27.0 --hash=sha256:cc
+./local \\
+    --hash sha256:dd  # ours
+idna==3 \\
+certifi==1
+"""
+
+
+def test_the_hashes_of_a_file_are_one_problem_at_the_first_of_them() -> None:
+    problems = requirement_problems(HASHED, "requirements.txt")
+    assert [(p.line, p.column, p.message) for p in problems] == [
+        (1, 1, 'options are not allowed: "--index-url"'),
+        (3, 5, "a requirements.txt with hashes cannot be taken"),
+        (7, 1, 'paths are not allowed: "./local"'),
+        (9, 1, "a line cannot be continued with a backslash"),
+    ]
+    assert "name the uv.lock instead, or make a pylock.toml" in problems[1].hint
+    assert (problems[1].code, problems[1].source) == ("requirements", "    --hash=sha256:aa \\")
+
+
+def test_hashes_do_not_count_as_requirements() -> None:
+    (problem,) = requirement_problems("a==1 \\\n" + "--hash=sha256:aa \\\n" * 3000, "requirements.txt")
+    assert (problem.line, problem.message) == (2, "a requirements.txt with hashes cannot be taken")
+    (required,) = requirement_problems("--require-hashes\na==1\n", "requirements.txt")
+    assert (required.line, required.message) == (1, problem.message)
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "hint"),
+    [
+        ("--index-url=https://index.example", "--index-url", "leave it out: the server's settings"),
+        ("--extra-index-url https://index.example", "--extra-index-url", "leave it out: the server's settings"),
+        ("-ihttps://index.example", "-i", "leave it out: the server's settings"),
+        ("-f ./wheels", "-f", "leave it out: the server's settings"),
+        ("--trusted-host index.example", "--trusted-host", "leave it out: the server's settings"),
+        ("--no-index", "--no-index", "leave it out: the server's settings"),
+        ("-rbase.txt", "-r", "write its lines here"),
+        ("--constraint=versions.txt", "--constraint", "write the versions at the names"),
+        ("--pre", "--pre", "write one package a line"),
+    ],
+)
+def test_an_option_is_refused_with_what_to_do_instead(line: str, option: str, hint: str) -> None:
+    with pytest.raises(Rejection) as caught:
+        check_requirement(line)
+    assert caught.value.message == f'options are not allowed: "{option}"'
+    assert caught.value.hint.startswith(hint)
+
+
 def test_a_line_with_escapes_or_no_end_is_shown_safely() -> None:
     (problem,) = requirement_problems("\x1b[31m" + "x" * 100_000, "requirements.txt")
     assert "\x1b" not in problem.source + problem.message
