@@ -23,6 +23,14 @@ from clowdy.schema.text import quoted
 FORMAT = 1
 LARGEST_LOCK_BYTES = 8 * 1024 * 1024
 MOST_PINS = 2000
+FROM_AN_INDEX = "install it from the index, or put its code into the repository"
+"""What to do with a package that comes from elsewhere."""
+FROM_THE_TREE = (
+    "take it out of the dependencies, and put its code where functions import from: "
+    "the top of the repository or their first `source`"
+)
+"""What to do with one that is a folder of source code."""
+
 _CODE = "lock"
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})\Z")
 _CONTINUED = " \\\n"

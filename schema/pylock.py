@@ -10,7 +10,7 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from clowdy.schema.dependencies import may_hold_on_linux
-from clowdy.schema.locks import MOST_PINS, Pin, pin
+from clowdy.schema.locks import FROM_AN_INDEX, FROM_THE_TREE, MOST_PINS, Pin, pin
 from clowdy.schema.rejection import Rejection
 from clowdy.schema.text import printable
 from clowdy.schema.toml_places import TomlPlaces
@@ -21,7 +21,6 @@ FILE = re.compile(r"pylock(\.[^.]+)?\.toml")
 _CODE = "lock"
 _TABLE = "[[packages"
 _ELSEWHERE = {"vcs": "a repository", "directory": "a folder", "archive": "a URL or file"}
-_NOT_AN_INDEX = "install it from the index, or put its code into the repository"
 _CHOICE = re.compile(r"""(['"])([^'"]*)\1\s+(not\s+)?in\s+(extras|dependency_groups)\b""")
 _ALWAYS, _NEVER = "python_version >= '0'", "python_version < '0'"
 
@@ -85,7 +84,7 @@ def _pin(package: Any, groups: frozenset[str]) -> Pin | None:
             raise Rejection(
                 _CODE,
                 f"{name} comes from {words}: {printable(str(where), 100)}".rstrip(": "),
-                _NOT_AN_INDEX,
+                FROM_THE_TREE if key == "directory" else FROM_AN_INDEX,
             )
     version, marker = package.get("version"), package.get("marker", "")
     if not isinstance(version, str):
@@ -100,7 +99,7 @@ def _check_files(package: Mapping[str, Any], name: str) -> None:
     """Raises Rejection for a package whose files all lie on somebody's disk."""
     places = [file.get("path") or file.get("url") for file in _files(package)]
     if places and all(places):
-        raise Rejection(_CODE, f"{name} comes from a file: {printable(str(places[0]), 100)}", _NOT_AN_INDEX)
+        raise Rejection(_CODE, f"{name} comes from a file: {printable(str(places[0]), 100)}", FROM_AN_INDEX)
 
 
 def _check_python(package: Mapping[str, Any], pinned: Pin, python: str | None) -> None:

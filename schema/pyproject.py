@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from clowdy.schema.dependencies import Dependency, differing, read_line, read_lines
+from clowdy.schema.locks import FROM_AN_INDEX, FROM_THE_TREE
 from clowdy.schema.rejection import Rejection
 from clowdy.schema.requirements import check_requirement
 from clowdy.schema.text import printable, quoted
@@ -22,6 +23,11 @@ MOST_REQUIREMENTS = 2000
 _CODE = "requirements"
 _TABLE = "[project"
 _MOST_CONDITIONS = 64 * 1024
+_POETRY = "[tool.poetry"
+_OF_POETRY = (
+    "write the dependencies into [project], which Poetry 2 reads, or name the requirements.txt of "
+    "poetry export --without-hashes -o requirements.txt (with poetry-plugin-export)"
+)
 _AGAIN = "make the lock again: uv lock"
 
 
@@ -40,11 +46,11 @@ def read_pyproject(values: Mapping[str, Any], places: TomlPlaces, *, locked: boo
     """The `[project]` table; what is wrong is reported to `places`. With a lock beside it dynamic ones are enough."""
     project = values.get("project")
     if not isinstance(project, dict):
-        places.report(
-            Rejection(
-                _CODE, "pyproject.toml has no [project] table", "write [project] with name, version and dependencies"
-            )
-        )
+        hint, table = "write [project] with name, version and dependencies", ""
+        tool = values.get("tool")
+        if isinstance(tool, dict) and "poetry" in tool:
+            hint, table = _OF_POETRY, _POETRY if places.has(_POETRY) else ""
+        places.report(Rejection(_CODE, "pyproject.toml has no [project] table", hint), table)
         return Pyproject(None, ())
     name = project.get("name")
     listed, dynamic = project.get("dependencies", []), project.get("dynamic", [])
@@ -71,11 +77,12 @@ def read_pyproject(values: Mapping[str, Any], places: TomlPlaces, *, locked: boo
             except Rejection as rejection:
                 places.report(rejection, _TABLE, key="dependencies", value=each)
     settings = read_uv_settings(values)
+    own = canonicalize_name(name) if isinstance(name, str) else None
     if not locked:
-        _report_what_only_a_lock_has(tuple(dependencies), settings, places)
+        _report_what_only_a_lock_has(own, tuple(dependencies), settings, places)
     requires = project.get("requires-python")
     return Pyproject(
-        canonicalize_name(name) if isinstance(name, str) else None,
+        own,
         tuple(dependencies),
         requires if isinstance(requires, str) else "",
         is_dynamic,
@@ -83,14 +90,23 @@ def read_pyproject(values: Mapping[str, Any], places: TomlPlaces, *, locked: boo
     )
 
 
-def _report_what_only_a_lock_has(dependencies: tuple[str, ...], settings: UvSettings, places: TomlPlaces) -> None:
+def _report_what_only_a_lock_has(
+    own: str | None, dependencies: tuple[str, ...], settings: UvSettings, places: TomlPlaces
+) -> None:
     """Without a lock the dependencies are resolved by the server's settings: what was to be otherwise is refused.
 
     A package of the same name on the index would take the place of the one that is meant.
     """
-    for name in dict.fromkeys(read_line(line).name for line in dependencies):
+    names = {line: read_line(line).name for line in dependencies}
+    for line, name in names.items():
+        if name == own:
+            said = f"{quoted(line)} is the project itself, which cannot be installed from the index"
+            places.report(Rejection(_CODE, said, "make a lock: uv lock"), _TABLE, key="dependencies", value=line)
+    for name in dict.fromkeys(names.values()):
+        if name == own:
+            continue
         for source in settings.sources.get(name, ()):
-            hint = "install it from the index, or put its code into the repository"
+            hint = FROM_THE_TREE if source.folder else FROM_AN_INDEX
             if source.index is not None:
                 hint = "without a lock the server's own indexes are asked; make one: uv lock"
             report_source(places, source, Rejection(_CODE, f"{name} comes from {source.words}", hint))

@@ -15,7 +15,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from clowdy.schema.dependencies import Dependency, read_entries
-from clowdy.schema.locks import MOST_PINS, Pin, pin
+from clowdy.schema.locks import FROM_AN_INDEX, FROM_THE_TREE, MOST_PINS, Pin, pin
 from clowdy.schema.rejection import Rejection
 from clowdy.schema.text import printable, quoted
 from clowdy.schema.toml_places import TomlPlaces
@@ -28,7 +28,7 @@ _MOST_STEPS = 50_000
 
 _CODE = "lock"
 _TABLE = "[[package"
-_OWN = ("virtual", "editable", "directory")
+_FOLDERS = ("virtual", "editable", "directory")
 _SOURCES = {
     "git": "a git repository",
     "url": "a URL",
@@ -43,7 +43,6 @@ _RULES = {
     "override-dependencies": "overrides",
     "exclude-dependencies": "excludes",
 }
-_NOT_AN_INDEX = "install it from the index, or put its code into the repository"
 _AGAIN = "make it again: uv lock"
 
 Clause = frozenset[str]
@@ -138,7 +137,7 @@ class _Reader:
         own = [
             index
             for index, package in enumerate(self._packages)
-            if any(_mapping(package, "source").get(kind) == "." for kind in _OWN)
+            if any(_mapping(package, "source").get(kind) == "." for kind in _FOLDERS)
         ]
         if project is not None and len(own) != 1:
             own = [index for index in own if canonicalize_name(self._packages[index]["name"]) == project]
@@ -217,7 +216,8 @@ def _check_source(package: Mapping[str, Any]) -> None:
     key = next((key for key in _SOURCES if key in source), None)
     words = _SOURCES[key] if key is not None else "no index"
     where = printable(str(source[key]), 100) if key is not None else ""
-    raise Rejection(_CODE, f"{name} comes from {words}: {where}".rstrip(": "), _NOT_AN_INDEX)
+    hint = FROM_THE_TREE if key in _FOLDERS else FROM_AN_INDEX
+    raise Rejection(_CODE, f"{name} comes from {words}: {where}".rstrip(": "), hint)
 
 
 def _shortest(clauses: set[Clause]) -> set[Clause]:

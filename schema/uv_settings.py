@@ -19,6 +19,7 @@ RULES = ("constraint-dependencies", "override-dependencies", "exclude-dependenci
 
 _CHOICES = ("resolution", "prerelease", "exclude-newer", "exclude-newer-package", "dependency-metadata")
 _INDEX = "index"
+_ARCHIVES = (".whl", ".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 _KINDS = {
     "git": "a git repository",
     "url": "a URL",
@@ -33,13 +34,14 @@ class UvSource:
     """Where one dependency comes from instead of the usual index; `always` where no condition is set.
 
     `index` is the URL of an index of its own, empty for one that this file does not describe, and None for what comes
-    from no index.
+    from no index. `folder` says that it is one of source code, in the workspace or elsewhere.
     """
 
     key: str
     words: str
     index: str | None
     always: bool
+    folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def _sources(key: str, listed: Any, indexes: Mapping[str, str]) -> Iterator[UvSo
         where = each[kind] if isinstance(each[kind], str) else ""
         words = f"{_KINDS[kind]}: {printable(where, 100)}".removesuffix(": ")
         index = index_url(indexes.get(where, "")) if kind == _INDEX else None
-        yield UvSource(key, words, index, not marker)
+        folder = kind == "workspace" or (kind == "path" and not where.endswith(_ARCHIVES))
+        yield UvSource(key, words, index, not marker, folder)
 
 
 def report_source(places: TomlPlaces, source: UvSource, rejection: Rejection) -> None:

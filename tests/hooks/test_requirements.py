@@ -278,6 +278,39 @@ async def test_what_uv_is_told_besides_needs_a_lock(judge_files: JudgeFiles, pro
     assert said(await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))) == [problem]
 
 
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("workspace = true", "take it out of the dependencies, and put its code where functions import from"),
+        ('path = "packages/httpx"', "take it out of the dependencies, and put its code where functions import from"),
+        ('path = "wheels/httpx-1-py3-none-any.whl"', "install it from the index"),
+        ('git = "https://git.example/x"', "install it from the index"),
+    ],
+)
+async def test_a_folder_of_code_is_not_to_be_installed(judge_files: JudgeFiles, source: str, hint: str) -> None:
+    pyproject = f"{PYPROJECT}\n[tool.uv.sources]\nhttpx = {{ {source} }}\n"
+    (problem,) = (await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))).problems
+    assert problem.hint.startswith(hint)
+
+
+async def test_a_project_of_poetry_is_told_the_ways_of_poetry(judge_files: JudgeFiles) -> None:
+    pyproject = '[build-system]\nrequires = []\n[tool.poetry]\nname = "shop"\n'
+    judgement = await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))
+    assert said(judgement) == ["pyproject.toml:3:1 pyproject.toml has no [project] table"]
+    assert "poetry export --without-hashes -o requirements.txt" in judgement.problems[0].hint
+    below = await judge_files(tree("pyproject.toml", pyproject_toml='[tool.poetry.dependencies]\nhttpx = "*"\n'))
+    assert [(each.line, each.hint) for each in below.problems] == [(1, judgement.problems[0].hint)]
+
+
+async def test_the_project_itself_is_not_asked_of_the_index(judge_files: JudgeFiles) -> None:
+    pyproject = PYPROJECT.replace("'numpy'", '"Shop[web]"')
+    judgement = await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))
+    assert said(judgement) == [
+        'pyproject.toml:7:5 "Shop[web]" is the project itself, which cannot be installed from the index'
+    ]
+    assert judgement.problems[0].hint == "make a lock: uv lock"
+
+
 async def test_a_package_may_be_called_as_lists_of_files_are(judge_files: JudgeFiles) -> None:
     pyproject = '[project]\ndependencies = ["wheels"]\n[tool.uv.sources]\nwheels = { git = "https://git.example/x" }\n'
     assert said(await judge_files(tree("pyproject.toml", pyproject_toml=pyproject))) == [

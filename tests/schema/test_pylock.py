@@ -87,6 +87,14 @@ def test_what_cannot_be_taken_is_said_at_its_place(text: str, said: str) -> None
     assert lock.pins == ()
 
 
+def test_a_folder_of_code_is_to_be_imported_without_an_installation() -> None:
+    _, places = read(TOP + package('directory = { path = "packages/x" }') + package('archive = { path = "x.zip" }'))
+    assert [each.hint.partition(",")[0] for each in places.problems] == [
+        "take it out of the dependencies",
+        "install it from the index",
+    ]
+
+
 def test_a_package_of_which_a_file_is_on_the_web_is_taken_by_its_hashes() -> None:
     for place in (
         'url = "https://files.example/x.whl"',

@@ -127,6 +127,8 @@ def root(*dependencies: str) -> str:
 def test_what_comes_from_no_index_is_refused(source: str, said: str) -> None:
     _, places = read(root("x", "y") + package("x", source=source) + package("y"))
     assert words(places) == [f"13:1 x comes from {said}"]
+    of_code = any(kind in source for kind in ("directory", "editable", "virtual"))
+    assert places.problems[0].hint.startswith("take it out of the dep" if of_code else "install it from the index")
 
 
 def test_what_is_not_needed_may_come_from_anywhere() -> None:
