@@ -106,11 +106,6 @@ class Logs:
         self._begin(pipe)
         self.start()
 
-    def redirect(self, channel: Channel) -> Channel:
-        """Sends what is printed over `channel` from now on; the one before."""
-        before, self._channel = self._channel, channel
-        return before
-
     def begin(self, call: int) -> CallLog:
         """Opens the log of a call, which is the one that prints from now on."""
         log = CallLog(call)

@@ -50,7 +50,7 @@ def fork_when_asked(channel: Channel, logs: Logs, said: dict[str, Any], log: byt
     if said["shape"] == "ASGI application":
         from .warm import warm_up
 
-        warm_up(logs)
+        warm_up()
     reason = why_not(channel, logs)
     if reason:
         refusal = {"reason": "not forkable", "text": reason, "module": None}
