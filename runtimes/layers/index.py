@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-_UV_DEFAULT = "https://pypi.org/simple"
+_UV_DEFAULT = "the public package index"
 """What uv asks when it is told of no other index."""
 
 _FALSE = frozenset({"", "0", "false", "no", "off"})

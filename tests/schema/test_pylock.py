@@ -71,7 +71,7 @@ def test_the_projects_own_entry_is_skipped() -> None:
         (TOP + package('directory = { path = "../x" }'), "4:1 x comes from a folder: ../x"),
         (TOP + package('archive = { url = "https://x" }'), "4:1 x comes from a URL or file: https://x"),
         (TOP + file('path = "x.whl"'), "4:1 x comes from a file: x.whl"),
-        (TOP + file('url = "file:///opt/x.whl"'), "4:1 x comes from a file: file:///opt/x.whl"),
+        (TOP + file('url = "file:///srv/x.whl"'), "4:1 x comes from a file: file:///srv/x.whl"),
         (TOP + file('url = "ftp://x.example/x.whl"'), "4:1 x comes from a file: ftp://x.example/x.whl"),
         (
             TOP + "environments = [\"sys_platform == 'win32'\", \"python_version < '3.8'\"]\n" + package(),

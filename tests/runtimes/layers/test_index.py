@@ -122,15 +122,15 @@ def test_credentials_are_hidden_wherever_they_could_be_shown() -> None:
 @pytest.mark.parametrize(
     ("index", "asked"),
     [
-        (Index(find_links=("/opt/wheels", "file:///opt/more")), ("https://pypi.org/simple",)),
+        (Index(find_links=("/srv/wheels", "file:///srv/more")), ("the public package index",)),
         (
-            Index(extra=("ours=https://a:secret@two.example/simple", "file:///opt/simple")),
-            ("https://pypi.org/simple", "https://****@two.example/simple"),
+            Index(extra=("ours=https://a:secret@two.example/simple", "file:///srv/simple")),
+            ("the public package index", "https://****@two.example/simple"),
         ),
-        (Index(default="https://one.example/simple", find_links=("/opt/wheels",)), ("https://one.example/simple",)),
-        (Index(default="file:///opt/simple"), ()),
-        (Index(no_index=True, find_links=("/opt/wheels", "https://x.example/links")), ("https://x.example/links",)),
-        (Index(no_index=True, find_links=("/opt/wheels",)), ()),
+        (Index(default="https://one.example/simple", find_links=("/srv/wheels",)), ("https://one.example/simple",)),
+        (Index(default="file:///srv/simple"), ()),
+        (Index(no_index=True, find_links=("/srv/wheels", "https://x.example/links")), ("https://x.example/links",)),
+        (Index(no_index=True, find_links=("/srv/wheels",)), ()),
     ],
 )
 def test_what_is_asked_over_the_network_is_named_and_no_folder(index: Index, asked: tuple[str, ...]) -> None:
