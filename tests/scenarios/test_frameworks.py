@@ -41,15 +41,20 @@ def run(package: str, *command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_django(server: Server, client: Client, name: str) -> None:
+def push_django(client: Client, entry: str) -> None:
+    """What `startproject` makes, served by one of its two entries."""
     run("django", "django-admin", "startproject", "site_of_ana", ".", folder=client.folder)
     client.commit(
         {
-            "clowdy.yaml": "functions:\n  site: {handler: site_of_ana/wsgi.py:application, memory: 256MB}\n"
+            "clowdy.yaml": f"functions:\n  site: {{handler: site_of_ana/{entry}.py:application, memory: 256MB}}\n"
             "routes: {ANY /*path: site}\nrequirements: [django]\n"
         }
     )
     client.push()
+
+
+def test_django(server: Server, client: Client, name: str) -> None:
+    push_django(client, "wsgi")
     own = {"Host": f"{name}.localhost"}
     page = httpx.get(f"{server.url}/", headers=own)
     assert page.status_code == 200
@@ -61,14 +66,7 @@ def test_django(server: Server, client: Client, name: str) -> None:
 
 
 def test_django_by_asgi(server: Server, client: Client, name: str) -> None:
-    run("django", "django-admin", "startproject", "site_of_ana", ".", folder=client.folder)
-    client.commit(
-        {
-            "clowdy.yaml": "functions:\n  site: {handler: site_of_ana/asgi.py:application, memory: 256MB}\n"
-            "routes: {ANY /*path: site}\nrequirements: [django]\n"
-        }
-    )
-    client.push()
+    push_django(client, "asgi")
     page = httpx.get(f"{server.url}/", headers={"Host": f"{name}.localhost"})
     assert "The install worked successfully" in page.text
 
