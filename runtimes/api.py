@@ -166,7 +166,14 @@ class StartFailed(Exception):
 
 
 class DriverUnavailable(Exception):
-    """The driver cannot start anything now; the message says why and what to do."""
+    """The driver cannot start anything now; the message says why, and after " Cure: " what to do.
+
+    `passing` where that may pass by itself, as an engine that is down comes back: opening it again is worth a try.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class FailureCode(StrEnum):
@@ -331,6 +338,11 @@ class Driver(Protocol):
         ...
 
     @property
+    def base(self) -> str:
+        """What functions see besides their Python: the id of a base image; empty where that is this machine."""
+        ...
+
+    @property
     def promises(self) -> frozenset[Promise]:
         """What it keeps on this machine; known after `open`."""
         ...
@@ -343,6 +355,11 @@ class Driver(Protocol):
     @property
     def no_network(self) -> str | None:
         """Why `start` refuses kinds with a network, and the cure; None where it does not. It can change."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it can start nothing now though it opened, and after " Cure: " what to do; None where it can."""
         ...
 
     async def open(self) -> None:

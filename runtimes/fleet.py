@@ -179,6 +179,8 @@ def again(error: Exception) -> Exception:
     """A copy of `error` to raise: one exception raised by several tasks would mix up their tracebacks."""
     if isinstance(error, StartFailed):
         return StartFailed(error.reason, error.text, module=error.module, log=error.log)
+    if isinstance(error, DriverUnavailable):
+        return DriverUnavailable(str(error), passing=error.passing)
     return type(error)(*error.args)
 
 

@@ -67,6 +67,8 @@ class ProcessDriver:
     name = "process"
     promises: frozenset[Promise] = frozenset()
     no_network: str | None = None
+    base = ""
+    trouble: str | None = None
     notice: str | None = "functions run without isolation (--runtime process): for development only"
 
     def __init__(self, data_dir: Path, python: str | None = None, *, layers: Path | None = None) -> None:

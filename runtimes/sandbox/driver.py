@@ -94,6 +94,8 @@ class SandboxDriver:
     """
 
     name = "sandbox"
+    base = ""
+    trouble: str | None = None
 
     def __init__(
         self,

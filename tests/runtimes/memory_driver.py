@@ -60,12 +60,15 @@ class MemoryDriver:
 
     name: str = "memory"
     python: str = "3.11.2"
+    base: str = ""
+    trouble: str | None = None
     promises: frozenset[Promise] = frozenset()
     notice: str | None = None
     no_network: str | None = None
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     instances: list[MemoryInstance] = field(default_factory=list)
     unavailable: str = ""
+    passing: bool = False
     missing: set[str] = field(default_factory=set)
     asked: list[Kind] = field(default_factory=list)
     gate: asyncio.Event | None = None
@@ -81,7 +84,7 @@ class MemoryDriver:
 
     async def open(self) -> None:
         if self.unavailable:
-            raise DriverUnavailable(self.unavailable)
+            raise DriverUnavailable(self.unavailable, passing=self.passing)
         self.is_open = True
 
     async def start(self, kind: Kind) -> MemoryInstance:
@@ -95,7 +98,7 @@ class MemoryDriver:
         finally:
             self.starting -= 1
         if self.unavailable:
-            raise DriverUnavailable(self.unavailable)
+            raise DriverUnavailable(self.unavailable, passing=self.passing)
         if kind.layer in self.missing:
             raise DriverUnavailable(f"the requirements layer {kind.layer} is not there")
         self.started += 1

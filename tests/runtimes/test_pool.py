@@ -425,3 +425,12 @@ async def with_a_late_call(
     instance.exceeds(calls[0])
     pool.release(instance)
     return instance, calls
+
+
+async def test_a_caller_is_told_whether_what_is_wrong_may_pass(pool: Pool, driver: MemoryDriver) -> None:
+    await busy(pool, application(), 2)
+    for passing in (True, False):
+        driver.unavailable, driver.passing = "the engine is gone", passing
+        with pytest.raises(DriverUnavailable) as refusal:
+            await pool.acquire(application(f"other{passing}"))
+        assert refusal.value.passing is passing

@@ -43,6 +43,8 @@ class FakeDriver:
 
     name = "sandbox"
     python = "3.11.2"
+    base = ""
+    trouble: str | None = None
     notice: str | None = None
     no_network: str | None = None
 
