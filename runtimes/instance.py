@@ -286,6 +286,8 @@ class RunnerInstance:
     async def _prepare(self, application: Application) -> None:
         try:
             await self._loop.run_in_executor(None, self._cell.fill, application)
+        except DriverUnavailable:
+            raise
         except Exception as error:  # whatever reading a repository or writing a disk can raise
             raise StartFailed(StartReason.RUNTIME, f"The code could not be put in place: {error}") from error
         self.watch_memory()

@@ -16,6 +16,8 @@ from clowdy.runtimes.api import DriverUnavailable
 OLDEST = (3, 11)
 _SOURCE = Path(__file__).with_name("inside")
 _PACKAGE = "_clowdy"
+# What is started by its path; the rest is imported.
+_PROGRAMS = ("main.py", "enter.py")
 # All that a sandbox has of /etc: without it the name `localhost` means nothing there.
 _ETC = {
     "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 function\n",
@@ -76,25 +78,31 @@ def readable_by_all(path: Path) -> bool:
         return False
 
 
+def runner_sources() -> dict[str, bytes]:
+    """The runner's files by their paths below its folder."""
+    return {
+        source.name if source.name in _PROGRAMS else f"{_PACKAGE}/{source.name}": source.read_bytes()
+        for source in sorted(_SOURCE.glob("*.py"))
+    }
+
+
 def install_runner(folder: Path, python: Python) -> Path:
     """Puts the runner's files, compiled for `python`, into a folder of their own below `folder`; blocks.
 
     The folder's name is the hash of its content, so that a server of another version beside it keeps its own.
     """
-    sources = sorted(_SOURCE.glob("*.py"))
+    sources = runner_sources()
     digest = hashlib.sha256(python.version.encode())
-    for source in sources:
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for name, source in sources.items():
+        digest.update(name.encode() + b"\0" + source + b"\0")
     digest.update(repr(_ETC).encode())
     target = folder / f"runner-{digest.hexdigest()[:16]}"
     if (target / "complete").exists():
         return target
     shutil.rmtree(target, ignore_errors=True)
-    package = target / _PACKAGE
-    package.mkdir(parents=True)
-    for source in sources:
-        place = target if source.name == "main.py" else package
-        (place / source.name).write_bytes(source.read_bytes())
+    (target / _PACKAGE).mkdir(parents=True)
+    for name, source in sources.items():
+        (target / name).write_bytes(source)
     # A place for certificates as well.
     (target / "etc" / "ssl" / "certs").mkdir(parents=True)
     for name, content in _ETC.items():

@@ -24,6 +24,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _DATABASE = "clowdy.db"
 _FILE = "clowdy.toml"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,499}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])i?b?|b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SIZE_UNITS = {"": 1, "k": KIBIBYTE, "m": MEBIBYTE, "g": GIBIBYTE, "t": 1024 * GIBIBYTE}
@@ -70,6 +71,7 @@ class Config:
     secret_key: bytes | None = field(default=None, repr=False)
     public_url_given: bool = False
     build: BuildLimits = field(default_factory=BuildLimits)
+    docker_image: str | None = None
 
     @property
     def database(self) -> Path:
@@ -260,10 +262,15 @@ def _host(name: str, found: Found) -> str:
 
 def _runtime(name: str, found: Found) -> str:
     text = str(found.value)
-    if text == "docker":
-        found.wrong(name, "not available in this version; write auto, sandbox or process")
-    if text not in {"auto", "sandbox", "process"}:
-        found.wrong(name, "write auto, sandbox or process")
+    if text not in {"auto", "sandbox", "docker", "process"}:
+        found.wrong(name, "write auto, sandbox, docker or process")
+    return text
+
+
+def _image(name: str, found: Found) -> str:
+    text = str(found.value).strip()
+    if not _IMAGE.fullmatch(text):
+        found.wrong(name, "write the name of an image, as python:3.12-slim")
     return text
 
 
@@ -378,6 +385,7 @@ _SETTINGS = {
         _Setting("base_domain", _domain),
         _Setting("memory_budget", _size(64 * MEBIBYTE)),
         _Setting("trust_proxy", _networks),
+        _Setting("docker_image", _image),
         _Setting("allow_private_networks", _flag),
         _Setting("grace", _seconds),
         _Setting("standbys", _number(0, 1_000)),

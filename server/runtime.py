@@ -15,6 +15,9 @@ from pathlib import Path
 
 from clowdy.hooks.syntax import SyntaxChild
 from clowdy.runtimes.api import Driver, DriverUnavailable
+from clowdy.runtimes.docker.driver import DockerDriver, server_name
+from clowdy.runtimes.docker.engine import Engine
+from clowdy.runtimes.docker.images import Images
 from clowdy.runtimes.layers.api import Packages
 from clowdy.runtimes.layers.builder import Apart, LayerBuilder
 from clowdy.runtimes.layers.nothing import NoPackages
@@ -61,6 +64,10 @@ def make_driver(config: Config, folder: Path | None = None) -> Driver:
     if config.runtime == "process":
         return ProcessDriver(folder)
     policy = Policy(allow_private=config.allow_private_networks)
+    if config.runtime == "docker":
+        engine = Engine()
+        images = Images(engine, server_name(folder), folder / "docker", config.docker_image)
+        return DockerDriver(folder, engine, images, policy=policy)
     return SandboxDriver(folder, _run_dir(folder), policy=policy)
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
 from clowdy.runtimes.api import DriverUnavailable
+from clowdy.runtimes.docker.container import PERIOD_MICROSECONDS, quota
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Engine:
         self.on_back: Callable[[], None] = lambda: None
         self.down: EngineDown | None = None
         """Why it does not answer now; None while it does."""
-        self._client: docker.APIClient | None = None
+        self._client: Any = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
         self._watching: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,13 +102,13 @@ class Engine:
         )
         return read_facts(version, info)
 
-    def _connect(self) -> docker.APIClient:
+    def _connect(self) -> Any:
         try:
             return docker.APIClient(self.address, version="auto", timeout=_SECONDS, max_pool_size=_THREADS)
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._translate(error) from None
 
-    async def ask(self, question: Callable[[docker.APIClient], Answer]) -> Answer:
+    async def ask(self, question: Callable[[Any], Answer]) -> Answer:
         """The answer to `question`; raises EngineDown, Missing or Refused.
 
         While the engine is known to be down it is not asked: threads that wait for it would keep others waiting.
@@ -121,7 +122,7 @@ class Engine:
             self._lost(error)
             raise
 
-    def ask_here(self, question: Callable[[docker.APIClient], Answer]) -> Answer:
+    def ask_here(self, question: Callable[[Any], Answer]) -> Answer:
         """The same from a thread, which it blocks."""
         if self._client is None:
             raise EngineDown(f"the connection to the Docker Engine at {self.address} is closed")
@@ -130,7 +131,20 @@ class Engine:
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._translate(error) from None
 
-    def in_thread(self, question: Callable[[docker.APIClient], Answer]) -> asyncio.Future[Answer]:
+    def limit(self, container: str, memory_bytes: int, cpu: float) -> Future[Any]:
+        """Sets what a running container may use; to be waited for in a thread."""
+        return self._threads.submit(
+            self.ask_here,
+            lambda client: client.update_container(
+                container,
+                mem_limit=memory_bytes,
+                memswap_limit=memory_bytes,
+                cpu_period=PERIOD_MICROSECONDS,
+                cpu_quota=quota(cpu),
+            ),
+        )
+
+    def in_thread(self, question: Callable[[Any], Answer]) -> asyncio.Future[Answer]:
         """The answer of what may take long, as a build's output, without a guard against an engine that is down."""
         return asyncio.get_running_loop().run_in_executor(self._threads, self.ask_here, question)
 

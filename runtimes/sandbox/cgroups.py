@@ -57,6 +57,10 @@ class Group(Protocol):
         """Kills every process; how many were still there."""
         ...
 
+    def forget(self) -> None:
+        """Watches no more."""
+        ...
+
     def remove(self) -> bool:
         """Removes it; False while the kernel still holds it."""
         ...
@@ -177,13 +181,16 @@ class _FirstVersionGroup:
             _try_write(folder / "pids.max", 0)
         return _kill(self._folders.values())
 
-    def remove(self) -> bool:
+    def forget(self) -> None:
         if self._stop is not None:
             self._stop()
             self._stop = None
         if self._event >= 0:
             os.close(self._event)
             self._event = -1
+
+    def remove(self) -> bool:
+        self.forget()
         # Every one of them, also when the first is still held.
         removed = [_remove(folder) for folder in self._folders.values()]
         return all(removed)
@@ -258,10 +265,13 @@ class _SecondVersionGroup:
             return len(_processes(self._folder))
         return _kill([self._folder])
 
-    def remove(self) -> bool:
+    def forget(self) -> None:
         if self._watched is not None:
             self._inotify.remove(self._watched)
             self._watched = None
+
+    def remove(self) -> bool:
+        self.forget()
         return _remove(self._folder)
 
 
@@ -295,6 +305,21 @@ def find_groups(
                 if enabled:
                     return SecondVersion(base, enabled)
                 _remove(base)
+    return None
+
+
+def group_of(pid: int, inotify: Inotify) -> Group | None:
+    """The group in which somebody else holds process `pid`, to be watched; None where it cannot be seen; blocks."""
+    try:
+        paths = Path(f"/proc/{pid}/cgroup").read_text()
+        first, second = _hierarchies(Path("/proc/self/mountinfo").read_text(), paths)
+    except (OSError, ValueError):
+        return None
+    if "memory" in first:
+        found = {name: folder for name, folder in first.items() if pid in _processes(folder)}
+        return _FirstVersionGroup(found) if found else None
+    if second is not None and pid in _processes(second[1]):
+        return _SecondVersionGroup(second[1], list(_CONTROLLERS), inotify)
     return None
 
 

@@ -48,12 +48,22 @@ def choose_build_identities(data_dir: Path, uid_map: str | None = None) -> Ident
     return None if found is None else Identities(found[0] + found[1] - _FOR_BUILDS, _FOR_BUILDS)
 
 
+def container_identities(data_dir: Path, *, few: bool) -> Identities:
+    """The ids for containers of a server of `data_dir`: the engine gives them, whoever asks. `few` where it has few."""
+    if few:
+        return Identities(_SMALL_FIRST, _SMALL_SIZE - _FOR_BUILDS)
+    return Identities(_FIRST + _slot(data_dir) * _SLOT_SIZE, _SLOT_SIZE - _FOR_BUILDS)
+
+
+def _slot(data_dir: Path) -> int:
+    return int.from_bytes(hashlib.sha256(os.fsencode(data_dir.resolve())).digest()[:4], "big") % _SLOTS
+
+
 def _choose(data_dir: Path, uid_map: str | None) -> tuple[int, int] | None:
     if os.geteuid() != 0:
         return None
     text = Path("/proc/self/uid_map").read_text() if uid_map is None else uid_map
-    slot = int.from_bytes(hashlib.sha256(os.fsencode(data_dir.resolve())).digest()[:4], "big") % _SLOTS
-    for first, size in ((_FIRST + slot * _SLOT_SIZE, _SLOT_SIZE), (_SMALL_FIRST, _SMALL_SIZE)):
+    for first, size in ((_FIRST + _slot(data_dir) * _SLOT_SIZE, _SLOT_SIZE), (_SMALL_FIRST, _SMALL_SIZE)):
         for line in text.splitlines():
             inside, _, count = (int(field) for field in line.split())
             if inside <= first and first + size <= inside + count:

@@ -21,7 +21,6 @@ URL = "http://127.0.0.1:8000"
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--runtime", "docker"], "not available in this version"),
         (["--runtime", "other"], "'other' is not one of"),
         (["--port", "99999"], "--port says '99999'"),
         (["--memory-budget", "lots"], "--memory-budget says 'lots'"),

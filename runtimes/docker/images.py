@@ -1,0 +1,235 @@
+"""The images that functions start from: the base with the runner in it, and one more for each lock that is installed.
+
+A packages image is the base with /packages, and is named by what it was made of; a functions image is one of both with
+the runner, made again in a moment when the runner changed. Images are shared by all projects and all servers of an
+engine: each server has a tag of its own for what it uses, so that an image goes with its last tag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+from clowdy.runtimes.api import DriverUnavailable
+from clowdy.runtimes.docker.base import Base, find_base, make, repository
+from clowdy.runtimes.docker.container import GROUP, PACKAGES, RUNNER
+from clowdy.runtimes.docker.engine import Engine, Missing, Refused
+from clowdy.runtimes.runner import Python, runner_sources
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = "clowdy.packages"
+_FUNCTIONS = "clowdy.functions"
+_FACTS = "base.json"
+_GROUPS = f"root:x:0:\nfunction:x:{GROUP}:\n"
+_COMPILE = ["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", RUNNER]
+
+
+@dataclass(frozen=True, slots=True)
+class PackagesImage:
+    """What is installed for one lock; `bytes` are what it takes besides the base."""
+
+    id: str
+    bytes: int
+
+
+class Images:
+    """The images of one server.
+
+    `wanted` names the base image, None for the local one or else the usual one. `folder` is the server's, in it what
+    has to be known while the engine is down. `rebuild` is asked to bring back the packages of a lock's digest.
+    """
+
+    def __init__(self, engine: Engine, server: str, folder: Path, wanted: str | None = None) -> None:
+        self._engine = engine
+        self._server = server
+        self._folder = folder
+        self._wanted = wanted
+        self._runner = _runner_archive()
+        self._base: Base | None = None
+        self._packages: dict[str, PackagesImage] = {}
+        self._functions: dict[str | None, str] = {}
+        self._making = asyncio.Lock()
+        self.rebuild: Callable[[str], str] = lambda digest: "push again to build it"
+
+    @property
+    def base(self) -> Base:
+        """The base image; what it was at the last start while the engine has not answered yet."""
+        if self._base is None:
+            self._base = self._remembered()
+        if self._base is None:
+            raise DriverUnavailable("the base image is not known yet: the Docker Engine has not answered")
+        return self._base
+
+    @property
+    def known(self) -> bool:
+        """Whether `base` can be asked."""
+        return self._base is not None or self._remembered() is not None
+
+    async def open(self) -> None:
+        """Finds the base image and what is built on it; raises DriverUnavailable with the cure."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._base = await find_base(self._engine, self._wanted, self._server, self._remembered())
+        self._remember(self._base)
+        self._functions.clear()
+        await self.look()
+        await self.of(None)
+
+    async def look(self) -> None:
+        """Looks which packages images there are."""
+        root = await self._engine.ask(lambda client: client.inspect_image(self.base.root))
+        found = await self._engine.ask(lambda client: client.images(filters={"label": _PACKAGES}))
+        names = {self.name(digest): digest for image in found if (digest := image["Labels"].get("clowdy.lock"))}
+        self._packages = {}
+        for image in found:
+            name = image["Labels"][_PACKAGES]
+            # What is built on another base has another name, and a functions image has the labels of its packages.
+            if name in names and not image["Labels"].get(_FUNCTIONS):
+                await self._own(image["Id"], f"packages-{name}", image.get("RepoTags"))
+                taken = max(0, int(image["Size"]) - int(root["Size"]))
+                self._packages[names[name]] = PackagesImage(image["Id"], taken)
+
+    def name(self, digest: str) -> str:
+        """32 hex digits for base, Python, platform and lock."""
+        base = self.base
+        made_of = f"{base.id}\n{base.python.version}\n{base.platform}\n{digest}"
+        return hashlib.sha256(made_of.encode()).hexdigest()[:32]
+
+    @property
+    def packages(self) -> Mapping[str, PackagesImage]:
+        """What is installed, by the digest of its lock."""
+        return self._packages
+
+    async def keep(self, container: str, digest: str) -> PackagesImage:
+        """The packages image of a lock, from the container in which it was installed."""
+        name = self.name(digest)
+        labels = {_PACKAGES: name, "clowdy.lock": digest, _FUNCTIONS: "", "clowdy.server": ""}
+        changes = [*(f"LABEL {key}={value}" for key, value in labels.items()), "CMD []", "ENTRYPOINT []", "USER 0:0"]
+        made = await self._engine.in_thread(
+            lambda client: client.commit(
+                container, repository=repository(self._server), tag=f"packages-{name}", changes=changes
+            )
+        )
+        image, root = await asyncio.gather(
+            self._engine.ask(lambda client: client.inspect_image(made["Id"])),
+            self._engine.ask(lambda client: client.inspect_image(self.base.root)),
+        )
+        found = PackagesImage(str(image["Id"]), max(0, int(image["Size"]) - int(root["Size"])))
+        self._packages[digest] = found
+        return found
+
+    async def of(self, digest: str | None) -> str:
+        """The id of the functions image for a lock, or for none; raises DriverUnavailable when it cannot be had now."""
+        if digest in self._functions:
+            return self._functions[digest]
+        async with self._making:
+            if digest not in self._functions:
+                self._functions[digest] = await self._make(digest)
+            return self._functions[digest]
+
+    async def _make(self, digest: str | None) -> str:
+        parent = self.base.root if digest is None else self._parent(digest)
+        name = hashlib.sha256(f"{parent}\0".encode() + self._runner).hexdigest()[:32]
+        found = await self._engine.ask(lambda client: client.images(filters={"label": f"{_FUNCTIONS}={name}"}))
+        if found:
+            await self._own(found[0]["Id"], f"functions-{name}", found[0].get("RepoTags"))
+            return str(found[0]["Id"])
+        program = [self.base.python.executable, *_COMPILE]
+        try:
+            return await make(
+                self._engine,
+                parent,
+                program,
+                self._server,
+                tag=f"functions-{name}",
+                label=f"{_FUNCTIONS}={name}",
+                archive=self._runner,
+            )
+        except Missing:
+            if digest is None:
+                raise
+            self._packages.pop(digest, None)
+            self._parent(digest)
+            raise
+        except Refused as error:
+            raise DriverUnavailable(f"the image for functions cannot be made: {error}") from None
+
+    def _parent(self, digest: str) -> str:
+        found = self._packages.get(digest)
+        if found is None:
+            raise DriverUnavailable(
+                f"the image of the requirements {digest[:12]} is not there: {self.rebuild(digest)}", passing=True
+            )
+        return found.id
+
+    async def _own(self, image: str, tag: str, tags: list[str] | None) -> None:
+        if f"{repository(self._server)}:{tag}" not in (tags or ()):
+            await self._engine.ask(lambda client: client.tag(image, repository(self._server), tag))
+
+    async def lost(self, digest: str | None) -> None:
+        """An image that was there is there no longer: what is left is found anew, and the rest made again."""
+        self._functions.pop(digest, None)
+        try:
+            await self.look()
+        except Missing:
+            self._base = None
+            await self.open()
+
+    async def remove(self, digest: str) -> None:
+        """Gives up the images of a lock; the engine deletes them with their last tag, unless a container has them."""
+        self._functions.pop(digest, None)
+        image = self._packages.get(digest)
+        if image is None:
+            return
+        label = f"{_PACKAGES}={self.name(digest)}"
+        found = await self._engine.ask(lambda client: client.images(filters={"label": label}))
+        ours = f"{repository(self._server)}:"
+        # Those made of it first.
+        for each in sorted(found, key=lambda each: not each["Labels"].get(_FUNCTIONS)):
+            for tag in [tag for tag in each.get("RepoTags") or () if tag.startswith(ours)]:
+                try:
+                    await self._engine.ask(methodcaller("remove_image", tag))
+                except (Missing, Refused) as error:
+                    log.info("%s stays for now: %s", tag, error)
+        self._packages.pop(digest, None)
+
+    def _remember(self, base: Base) -> None:
+        path = self._folder / _FACTS
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(base) | {"python": list(base.python)}) + "\n")
+        temporary.replace(path)
+
+    def _remembered(self) -> Base | None:
+        try:
+            said: dict[str, Any] = json.loads((self._folder / _FACTS).read_text())
+            python = Python(*map(str, said.pop("python")))
+            return Base(python=python, **{key: str(value) for key, value in said.items()})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def _runner_archive() -> bytes:
+    """The runner's files as a tar, the same bytes for the same files."""
+    files = {f"{RUNNER[1:]}/{path}": content for path, content in runner_sources().items()}
+    files["etc/group"] = _GROUPS.encode()
+    folders = {str(parent) for path in files for parent in Path(path).parents if str(parent) not in (".", "etc")}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder in sorted(folders | {PACKAGES[1:]}):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        for path, content in sorted(files.items()):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o444
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
