@@ -89,7 +89,7 @@ def test_private_networks_are_allowed_by_the_file_and_by_the_option_and_not_by_d
     [
         ("PORT", "http", "port: CLOWDY_PORT says 'http': write a whole number from 0 to 65535"),
         ("PORT", "65536", "port: CLOWDY_PORT says '65536': write a whole number from 0 to 65535"),
-        ("RUNTIME", "lambda", "write auto, sandbox or process"),
+        ("RUNTIME", "lambda", "write auto, sandbox, docker or process"),
         ("MEMORY_BUDGET", "lots", "write a size of at least 64MB, as 512MB or 2GB"),
         ("MEMORY_BUDGET", "1MB", "write a size of at least 64MB"),
         ("GRACE", "soon", "write seconds, or a duration"),
