@@ -363,7 +363,10 @@ class Driver(Protocol):
         ...
 
     async def open(self) -> None:
-        """Finds out what holds here and clears what an earlier server left; raises DriverUnavailable with the cure."""
+        """Finds out what holds here and clears what an earlier server left; raises DriverUnavailable with the cure.
+
+        Opened again, if it failed to, only after it was closed.
+        """
         ...
 
     async def start(self, kind: Kind) -> Instance:

@@ -40,6 +40,16 @@ class LoopClock:
         return self._loop.call_later(seconds, callback)
 
 
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Returns when `seconds` have passed."""
+    over = asyncio.Event()
+    timer = clock.call_later(seconds, over.set)
+    try:
+        await over.wait()
+    finally:
+        timer.cancel()
+
+
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`; TimeoutError, and `work` cancelled, when it takes longer than `seconds`."""
     task = asyncio.ensure_future(work)

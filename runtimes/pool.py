@@ -6,8 +6,9 @@ Which instance answers a call is a matter of `leases`, what there is one of `slo
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from clowdy.runtimes.api import (
@@ -20,7 +21,7 @@ from clowdy.runtimes.api import (
     kind_of,
 )
 from clowdy.runtimes.budget import Budget, instance_bytes
-from clowdy.runtimes.clock import Clock, LoopClock, Timer
+from clowdy.runtimes.clock import Clock, LoopClock, Timer, sleep
 from clowdy.runtimes.fleet import Fleet, Lease, again
 from clowdy.runtimes.leases import Leases
 from clowdy.runtimes.parents import Nursery
@@ -33,6 +34,8 @@ from clowdy.schema.units import MEBIBYTE
 
 __all__ = ["Busy", "Lease", "NoMemory", "NotServed", "Pool", "Withdrawn"]
 
+log = logging.getLogger(__name__)
+
 START_SECONDS = 10.0
 """What a cold start may take."""
 
@@ -42,9 +45,16 @@ TRIAL_SECONDS = 30.0
 TRIALS_AT_ONCE = 4
 TICK_SECONDS = 5.0
 
+RETRY_FIRST_SECONDS = 1.0
+RETRY_MOST_SECONDS = 15.0
+"""How long a driver that cannot run yet is left alone: at first, and at most."""
+
 
 class Pool:
-    """Leases, trials and what serves. `lease`, `release` and `acquire` are those of `Leases`."""
+    """Leases, trials and what serves. `lease`, `release` and `acquire` are those of `Leases`.
+
+    `unavailable` says why nothing can run; where that passes, `on_available` is awaited once everything can.
+    """
 
     def __init__(
         self,
@@ -57,9 +67,11 @@ class Pool:
         waiters: int = 100,
         start_seconds: float = START_SECONDS,
         clock: Clock | None = None,
+        on_available: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.driver = driver
         self.unavailable: DriverUnavailable | None = None
+        self._on_available = on_available
         self._clock = clock or LoopClock()
         self._now = self._clock.now
         self._idle_seconds = idle_seconds
@@ -104,14 +116,42 @@ class Pool:
         self._closed = False
 
     async def open(self) -> None:
-        """Opens the driver and begins to keep standbys. A driver that cannot run is `unavailable`, not an error."""
+        """Opens the driver and begins to keep standbys. A driver that cannot run is `unavailable`, not an error.
+
+        One that may run later is opened again and again until it can.
+        """
+        await self._open_driver()
+        if self.unavailable is not None and self.unavailable.passing:
+            self._tasks.spawn(self._open_later())
+
+    async def _open_driver(self) -> None:
         try:
             await self.driver.open()
         except DriverUnavailable as error:
             self.unavailable = error
+            await self.driver.close()
             return
+        self.unavailable = None
         self._standbys.open()
+        for fleet in self._leases.fleets.values():
+            self._keep_warm(fleet)
         self._next_tick()
+
+    async def _open_later(self) -> None:
+        pause = RETRY_FIRST_SECONDS
+        while self.unavailable is not None and self.unavailable.passing:
+            await sleep(self._clock, pause)
+            pause = min(2 * pause, RETRY_MOST_SECONDS)
+            try:
+                await self._open_driver()
+            except Exception:
+                # It would be the end of all tries, and an engine that is half up may fail in ways that nobody knows.
+                log.exception("the driver could not be opened")
+                await self.driver.close()
+        if self.unavailable is not None:
+            log.warning("functions cannot run: %s", self.unavailable)
+        elif self._on_available is not None:
+            await self._on_available()
 
     async def close(self) -> None:
         """Ends every instance; who waits gets Withdrawn."""

@@ -62,6 +62,8 @@ class Standbys:
     def open(self) -> None:
         """Begins to fill up."""
         self._open = True
+        # A driver may open long after what serves was told: that nobody could use a kind so far says nothing of it.
+        self._used = dict.fromkeys(self._used, self._clock.now())
         self.refill()
 
     def close(self) -> None:

@@ -76,6 +76,9 @@ class MemoryDriver:
     most_starting: int = 0
     started: int = 0
     is_open: bool = False
+    to_close: bool = False
+    tries: int = 0
+    breaks_in_open: Exception | None = None
     can_fork: bool = False
     parents: list[MemoryParent] = field(default_factory=list)
     preparing: asyncio.Event | None = None
@@ -83,11 +86,17 @@ class MemoryDriver:
     refuses: set[str] = field(default_factory=set)
 
     async def open(self) -> None:
+        assert not self.to_close, "it is closed before it is opened again, also when it failed to"
+        self.to_close = True
+        self.tries += 1
+        if self.breaks_in_open is not None:
+            raise self.breaks_in_open
         if self.unavailable:
             raise DriverUnavailable(self.unavailable, passing=self.passing)
         self.is_open = True
 
     async def start(self, kind: Kind) -> MemoryInstance:
+        assert self.is_open, "only an open driver starts anything"
         self.asked.append(kind)
         self.starting += 1
         self.most_starting = max(self.most_starting, self.starting)
@@ -120,6 +129,7 @@ class MemoryDriver:
         return parent
 
     async def close(self) -> None:
+        self.is_open = self.to_close = False
         for parent in self.standing():
             await parent.kill()
         for instance in self.living():

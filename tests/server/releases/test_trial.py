@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from clowdy.runtimes.api import Shape, StartFailed, StartReason
 from clowdy.server.releases.trial import not_at_the_top, outside_source
 from clowdy.server.store import pushes
-from tests.runtimes.memory_driver import Behaviour
+from tests.runtimes.memory_driver import Behaviour, MemoryDriver
 
-from .world import World, files
+from .world import World, files, world
 
 PATHS = ["api/functions/a.py", "api/lib/here.py", "lib/db.py", "lib/deep/__init__.py", "lib/deep/er.py", "top.py"]
 
@@ -128,11 +129,11 @@ async def test_a_secret_in_the_reason_is_masked_wherever_the_reason_is_told_or_k
     assert "s3cr3t" not in f"{push.reason} {push.output} {made.said}"
 
 
-async def test_where_nothing_can_run_the_pusher_is_told_why(made: World) -> None:
-    made.driver.unavailable = "the kernel forbids it"
-    await made.context.pool.open()
-    (verdict,) = await made.push({"refs/heads/main": await made.commit(files())})
-    assert verdict.reason == "no function can run here: the kernel forbids it"
+async def test_where_nothing_can_run_the_pusher_is_told_why(tmp_path: Path) -> None:
+    async with world(tmp_path / "data", driver=MemoryDriver(unavailable="the kernel forbids it")) as made:
+        await made.releases.projects.create("shop", "ana")
+        (verdict,) = await made.push({"refs/heads/main": await made.commit(files())})
+        assert verdict.reason == "no function can run here: the kernel forbids it"
 
 
 async def test_only_versions_that_are_new_are_tried(made: World) -> None:
