@@ -1,7 +1,7 @@
 """A driver whose instances are Python objects: exact, instant, and as strict as the real ones are.
 
 `behaviours` maps a function's name to what its handler does; a start or a call that is held goes on when the test
-says so.
+says so. One that is `unavailable` can be opened once that is taken back.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class MemoryDriver:
     is_open: bool = False
     to_close: bool = False
     tries: int = 0
-    breaks_in_open: Exception | None = None
+    breaks_in_open: BaseException | None = None
     can_fork: bool = False
     parents: list[MemoryParent] = field(default_factory=list)
     preparing: asyncio.Event | None = None

@@ -19,6 +19,31 @@ async def test_without_bubblewrap_the_cure_is_named(tmp_path: Path, monkeypatch:
         await SandboxDriver(tmp_path, tmp_path).open()
 
 
+async def test_after_a_failure_it_can_be_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        programs = folder / "bin"
+        programs.mkdir(mode=0o755)
+        bwrap = programs / "bwrap"
+        bwrap.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+        bwrap.chmod(0o755)
+        sandbox = SandboxDriver(folder, folder / "run")
+        with monkeypatch.context() as patched:
+            patched.setenv("PATH", str(programs), prepend=":")
+            with pytest.raises(DriverUnavailable, match="forbids user namespaces"):
+                await sandbox.open()
+        await sandbox.close()
+        try:
+            await sandbox.open()
+        except DriverUnavailable as error:
+            pytest.skip(str(error))
+        try:
+            await (await sandbox.start(Kind(None, Network.OFF))).kill()
+        finally:
+            await sandbox.close()
+
+
 async def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DriverUnavailable, match="/nowhere/python is not there"):
         await SandboxDriver(tmp_path, tmp_path, "/nowhere/python").open()
