@@ -44,7 +44,7 @@ async def find_base(engine: Engine, wanted: str | None, server: str, known: Base
 
     It is looked into unless it is the one that is `known`. Raises DriverUnavailable with the cure.
     """
-    name, image = await _find_image(engine, wanted)
+    name, image = await _find_image(engine, wanted, known)
     if known is not None and known.id == image["Id"] and await _is_there(engine, known.root):
         return known
     volumes = (image.get("Config") or {}).get("Volumes")
@@ -80,10 +80,14 @@ async def _is_there(engine: Engine, image: str) -> bool:
     return True
 
 
-async def _find_image(engine: Engine, wanted: str | None) -> tuple[str, Mapping[str, Any]]:
-    for name in [wanted] if wanted else [LOCAL, USUAL]:
+async def _find_image(engine: Engine, wanted: str | None, known: Base | None) -> tuple[str, Mapping[str, Any]]:
+    candidates = [(name, name) for name in ([wanted] if wanted else [LOCAL, USUAL])]
+    if known is not None and known.name in (name for name, _ in candidates):
+        # Its name was taken away, but what was built on it has kept it.
+        candidates.append((known.name, known.id))
+    for name, image in candidates:
         try:
-            return name, await engine.ask(methodcaller("inspect_image", name))
+            return name, await engine.ask(methodcaller("inspect_image", image))
         except Missing:
             continue
     name = wanted or USUAL

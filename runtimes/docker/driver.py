@@ -24,6 +24,7 @@ from clowdy.runtimes.sandbox.identities import Identities, container_identities
 from clowdy.runtimes.sandbox.inotify import Inotify
 from clowdy.runtimes.sandbox.network import PUBLIC_ONLY, Policy
 from clowdy.runtimes.sandbox.seccomp import build_filter
+from clowdy.runtimes.tasks import Tasks
 from clowdy.schema.manifest import Network
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ _ALWAYS = frozenset(
         Promise.OWN_USER,
     }
 )
+_LIMITS = (Promise.MEMORY, Promise.CPU, Promise.PROCESSES)
 _PLAIN = Kind(None, Network.OFF)
 _ADMIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
@@ -53,11 +55,10 @@ def server_name(data_dir: Path) -> str:
 class DockerDriver:
     """Runs functions in containers. `data_dir` holds their code; `policy` says what a function with a network reaches.
 
-    A container is started ahead, as all else that costs time is; `start` hands it out and has the next made.
+    The container that `open` starts for a trial is the first that `start` hands out.
     """
 
     name = "docker"
-    notice: str | None = None
 
     def __init__(self, data_dir: Path, engine: Engine, images: Images, *, policy: Policy = PUBLIC_ONLY) -> None:
         self._server = server_name(data_dir)
@@ -73,7 +74,7 @@ class DockerDriver:
         self._instances: dict[RunnerInstance, ContainerCell] = {}
         self._left: set[str] = set()
         self._first: RunnerInstance | None = None
-        self._sweeping: asyncio.Task[None] | None = None
+        self._work = Tasks()
 
     @property
     def python(self) -> str:
@@ -90,6 +91,15 @@ class DockerDriver:
             return frozenset()
         limits = {Promise.MEMORY: facts.memory, Promise.PROCESSES: facts.processes, Promise.CPU: facts.cpu}
         return _ALWAYS | {promise for promise, holds in limits.items() if holds}
+
+    @property
+    def notice(self) -> str | None:
+        lacks = [limit.value for limit in _LIMITS if self._facts is not None and limit not in self.promises]
+        if not lacks:
+            return None
+        return (
+            f"the Docker Engine cannot limit {' and '.join(lacks)} here. Cure: docker info says what its kernel lacks"
+        )
 
     @property
     def no_network(self) -> str | None:
@@ -151,22 +161,23 @@ class DockerDriver:
         folder = self._root / "instances" / name
         doorway = await asyncio.get_running_loop().run_in_executor(None, self._furnish, folder, uid)
         container = f"clowdy-{self._server}-{name}"
+        config = instance_config(
+            image,
+            [self._images.base.python.executable, "-I", "-S", f"{RUNNER}/enter.py"],
+            uid=uid,
+            limits=Limits(),
+            mounts=(Mount(str(folder / "app"), APP), Mount(str(folder / "passwd"), "/etc/passwd")),
+            network=NO_NETWORK,
+            resolvers=(),
+            labels={SERVER: self._server, "clowdy.instance": name},
+        )
+        # Of its own, since a thread cannot be cut off: what was begun has to end before it can be removed.
+        launch = self._work.spawn(self._launch(container, config), (DriverUnavailable,))
         try:
-            config = instance_config(
-                image,
-                [self._images.base.python.executable, "-I", "-S", f"{RUNNER}/enter.py"],
-                uid=uid,
-                limits=Limits(),
-                mounts=(Mount(str(folder / "app"), APP), Mount(str(folder / "passwd"), "/etc/passwd")),
-                network=NO_NETWORK,
-                resolvers=(),
-                labels={SERVER: self._server, "clowdy.instance": name},
-            )
-            # Not to be cut off in between: what was begun has to be known, or nobody would remove it.
-            await asyncio.shield(self._launch(container, config))
+            await asyncio.shield(launch)
         except BaseException as error:
             doorway.close()
-            await asyncio.shield(self._undo(container, folder, uid))
+            await asyncio.shield(self._work.spawn(self._undo(launch, container, folder, uid)))
             if isinstance(error, Refused) and "bind source path does not exist" in str(error):
                 raise DriverUnavailable(
                     f"the Docker Engine at {self._engine.address} does not see {self._root}: it runs on another "
@@ -192,7 +203,8 @@ class DockerDriver:
         await self._engine.ask(lambda client: client.create_container_from_config(config, name=container))
         await self._engine.ask(lambda client: client.start(container))
 
-    async def _undo(self, container: str, folder: Path, uid: int) -> None:
+    async def _undo(self, launch: asyncio.Task[None], container: str, folder: Path, uid: int) -> None:
+        await asyncio.wait([launch])
         with contextlib.suppress(DriverUnavailable):
             await self._discard(container)
         await asyncio.get_running_loop().run_in_executor(None, remove, folder)
@@ -272,7 +284,7 @@ class DockerDriver:
 
     def _back(self) -> None:
         """The engine answers again: what it kept is removed."""
-        self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        self._work.spawn(self._sweep())
 
     async def _sweep(self) -> None:
         try:
@@ -280,17 +292,12 @@ class DockerDriver:
                 await self._discard(container)
         except DriverUnavailable as error:
             log.warning("containers are left: %s", error)
-        finally:
-            self._sweeping = None
 
     async def close(self) -> None:
         # First of all, so that nothing is started from now on.
         self._facts = None
         self._first = None
-        sweeping, self._sweeping = self._sweeping, None
-        if sweeping is not None:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
+        await self._work.settle()
         await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
         with contextlib.suppress(DriverUnavailable):
             await self._clear()

@@ -21,7 +21,7 @@ from typing import Any
 
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.docker.base import Base, find_base, make, repository
-from clowdy.runtimes.docker.container import GROUP, PACKAGES, RUNNER
+from clowdy.runtimes.docker.container import GROUP, RUNNER
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused
 from clowdy.runtimes.runner import Python, runner_sources
 
@@ -224,7 +224,7 @@ def _runner_archive() -> bytes:
     folders = {str(parent) for path in files for parent in Path(path).parents if str(parent) not in (".", "etc")}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for folder in sorted(folders | {PACKAGES[1:]}):
+        for folder in sorted(folders):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
