@@ -124,7 +124,9 @@ class PrivateEngine:
 
     def pause(self) -> None:
         """Keeps dockerd from answering, as an overloaded machine would."""
-        self._signal(signal.SIGSTOP)
+        (pid,) = self._dockerd()
+        os.kill(pid, signal.SIGSTOP)
+        self._until(lambda: _stopped(pid), 10, "dockerd goes on")
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -238,6 +240,12 @@ def _name(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+def _stopped(pid: int) -> bool:
+    """Whether every thread is: the signal itself stops none at once."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 def _groups(pid: int) -> str:
