@@ -60,6 +60,12 @@ async def serving(config: Config) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
+async def missing(client: httpx.AsyncClient) -> list[str]:
+    """What the server's own doctor says that functions lack to run."""
+    found = (await client.get("/api/doctor", headers={"Authorization": f"Bearer {ADMIN}"})).json()["findings"]
+    return [each["found"] for each in found if (each["name"], each["state"]) == ("runtime", "missing")]
+
+
 async def test_calls_are_refused_for_a_while_and_answered_once_functions_can_run(
     data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,6 +82,7 @@ async def test_calls_are_refused_for_a_while_and_answered_once_functions_can_run
         assert int(refused.headers["Retry-After"]) > 0
         assert (await client.get("/api/health")).status_code == 200
         assert "live releases are prepared" not in caplog.text
+        assert await missing(client) == ["the engine is down"]
 
         driver.down = False
         async with asyncio.timeout(20):
@@ -83,5 +90,6 @@ async def test_calls_are_refused_for_a_while_and_answered_once_functions_can_run
                 await asyncio.sleep(0.05)
         answered = await client.get("/api/gateway/shop/")
         assert (answered.status_code, answered.json()) == (200, {"message": "Hello"})
+        assert await missing(client) == []
         # What is done at a start for another driver than before is done now.
         assert "functions have another runtime: process (before: another): live releases are prepared" in caplog.text
