@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from clowdy.server.cli.base_image import make_base_image, show_made
 from clowdy.server.cli.failure import Failure
 from clowdy.server.cli.output import say, say_json, say_painted
 from clowdy.server.cli.target import json_option
@@ -18,13 +19,22 @@ _COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 @click.command("doctor")
 @click.option("--data-dir", metavar="DIR", help="The server's data directory.  [.clowdy]")
+@click.option(
+    "--make-base-image",
+    "makes_image",
+    is_flag=True,
+    help="Make a base image for the docker runtime from this machine's Python, for an engine without a registry.",
+)
 @json_option
-def command(data_dir: str | None, as_json: bool) -> None:
+def command(data_dir: str | None, makes_image: bool, as_json: bool) -> None:
     """Check git, the sandbox and which limits hold, the database, the disk; say how to mend what is missing.
 
     Works on the machine itself, with or without a running server. Exits 1 when something is missing that a server or
     every function needs.
     """
+    if makes_image:
+        show_made(make_base_image(), as_json=as_json)
+        return
     report = _examine(data_dir)
     findings: Sequence[Mapping[str, str]] = report["findings"]
     if as_json:
