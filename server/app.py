@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from clowdy.runtimes.api import Driver
 from clowdy.runtimes.pool import Pool
 from clowdy.schema.manifest import CheckSpec
 from clowdy.server import runtime
@@ -125,7 +126,17 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         journal = await Journal.open(config.data_dir, redact=secrets.redact, mask_of=secrets.mask_of, apart=True)
         stack.push_async_callback(journal.close)
         driver = runtime.make_driver(config)
-        packages = await stack.enter_async_context(runtime.open_packages(config))
+        packages = await stack.enter_async_context(runtime.open_packages(config, driver))
+        loaded = asyncio.Event()
+
+        async def on_available() -> None:
+            # It may come while what serves is still being loaded.
+            await loaded.wait()
+            log.info("functions can run: %s, Python %s", driver.name, driver.python)
+            await _move_in(config, driver, releases)
+            # Nobody could say before what is installed for the Python that there is now.
+            await releases.bring_back()
+
         pool = Pool(
             driver,
             budget_bytes=config.memory_budget_bytes,
@@ -133,8 +144,10 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             idle_seconds=config.idle_seconds,
             wait_seconds=config.wait_seconds,
             waiters=config.waiters,
+            on_available=on_available,
         )
         await pool.open()
+        available = pool.unavailable is None
         stack.push_async_callback(pool.close)
         syntax = await stack.enter_async_context(runtime.syntax_child())
         git, setpriv = find_binaries()
@@ -195,15 +208,12 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         wire = GitWire(settings, releases.pushes.pre_receive, releases.pushes.proc_receive, repositories.empty())
         stack.push_async_callback(wire.close)
         await self_test(wire, config.data_dir / "scratch")
-        available = pool.unavailable is None
         for reconciled in await releases.start():
             for line in reconciled.lines:
                 log.warning("%s: %s", reconciled.project.name, line)
-        if available and runtime.changed(config, driver):
-            for line in await releases.renew():
-                log.warning("%s", line)
         if available:
-            runtime.note(config, driver)
+            await _move_in(config, driver, releases)
+        loaded.set()
         stack.push_async_callback(releases.stop)
         nightly = Nightly(releases, journal)
         nightly.start()
@@ -223,6 +233,14 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             releases,
             admin_token,
         )
+
+
+async def _move_in(config: Config, driver: Driver, releases: Releases) -> None:
+    """Prepares what serves for an open driver that did not run it before, and records that this one does."""
+    if runtime.changed(config, driver):
+        for line in await releases.renew():
+            log.warning("%s", line)
+    runtime.note(config, driver)
 
 
 async def _stop(parts: Parts, listening: Listening) -> None:

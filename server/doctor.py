@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from clowdy.runtimes.docker.engine import find_address
 from clowdy.runtimes.layers.store import read_sizes
 from clowdy.runtimes.sandbox.driver import DELEGATE
 from clowdy.schema.text import printable
@@ -40,6 +41,20 @@ _PACKAGES_SHOWN = 6
 
 MakeDriver = Callable[[Config, Path], Driver]
 """The driver that the settings choose, keeping its files below the folder that it is given."""
+
+
+class Running(Protocol):
+    """What functions run in, in the server that asks: as its pool says."""
+
+    @property
+    def driver(self) -> Driver:
+        """Open, unless it is `unavailable`."""
+        ...
+
+    @property
+    def unavailable(self) -> DriverUnavailable | None:
+        """Why it is not open."""
+        ...
 
 
 class State(StrEnum):
@@ -64,17 +79,19 @@ class Finding:
         return asdict(self) | {"state": self.state.value}
 
 
-async def examine(config: Config, make_driver: MakeDriver, running: Driver | None = None) -> list[Finding]:
-    """Everything, in the order in which it is worth mending. `running` is the driver of the server that asks."""
+async def examine(config: Config, make_driver: MakeDriver, running: Running | None = None) -> list[Finding]:
+    """Everything, in the order in which it is worth mending; `running` where a server asks of itself."""
     findings = await asyncio.to_thread(lambda: [*versions(), git()])
-    if running is not None:
-        findings += driver_findings(running)
+    if running is not None and running.unavailable is not None:
+        findings.append(_cannot_run(str(running.unavailable)))
+    elif running is not None:
+        findings += driver_findings(running.driver)
     else:
         findings += await _trial(config, make_driver)
     return findings + await asyncio.to_thread(lambda: _machine(config))
 
 
-async def report(config: Config, make_driver: MakeDriver, running: Driver | None = None) -> Mapping[str, Any]:
+async def report(config: Config, make_driver: MakeDriver, running: Running | None = None) -> Mapping[str, Any]:
     """What `examine` found, as the API shows it."""
     findings = await examine(config, make_driver, running)
     return {
@@ -103,6 +120,8 @@ def git() -> Finding:
 def driver_findings(driver: Driver) -> Iterator[Finding]:
     """What an open driver keeps on this machine, one line for each promise."""
     isolates = bool(driver.promises)
+    if driver.trouble is not None:
+        yield _cannot_run(driver.trouble)
     yield Finding(
         "runtime",
         State.OK if isolates else State.WARNING,
@@ -120,6 +139,11 @@ def driver_findings(driver: Driver) -> Iterator[Finding]:
             yield Finding("limit", State.OK, f"{promise.value}: not needed, the server has no rights of its own")
         elif promise not in (Promise.MEMORY_WATCHED, Promise.CLOSED_NETWORK):
             yield Finding("limit", State.WARNING, f"{promise.value}: does not hold here", cure)
+
+
+def _cannot_run(why: str) -> Finding:
+    found, _, cure = why.partition(" Cure: ")
+    return Finding("runtime", State.MISSING, found.rstrip("."), cure)
 
 
 def _network(driver: Driver) -> Finding:
@@ -142,14 +166,11 @@ def namespaces(proc: Path = Path("/proc")) -> Finding:
 
 
 def docker(environ: Mapping[str, str] = os.environ) -> Finding:
-    """Whether there is a Docker Engine; nothing needs one in this version."""
-    host = environ.get("DOCKER_HOST", "")
-    paths = [host.removeprefix("unix://")] if host.startswith("unix://") else []
-    paths += [f"{environ.get('HOME', '/root')}/.colima/default/docker.sock", "/var/run/docker.sock"]
-    for path in paths:
-        if Path(path).is_socket():
-            return Finding("docker", State.OK, f"{path} (the docker runtime is not available in this version)")
-    return Finding("docker", State.OK, "not found (not needed: the docker runtime is not available in this version)")
+    """Whether there is the socket of a Docker Engine; that one is needed and does not answer is told of the runtime."""
+    address = find_address(environ)
+    if Path(address.removeprefix("unix://")).is_socket():
+        return Finding("docker", State.OK, address)
+    return Finding("docker", State.OK, f"no engine at {address} (the sandbox needs none)")
 
 
 def data_directory(config: Config) -> Finding:
@@ -329,17 +350,15 @@ async def _trial(config: Config, make_driver: MakeDriver) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="clowdy-doctor-") as folder:
         # What functions run as must be able to pass it, as they pass the folders of a data directory.
         Path(folder).chmod(0o711)
+        driver = make_driver(config, Path(folder))
         try:
-            driver = make_driver(config, Path(folder))
             async with asyncio.timeout(DRIVER_SECONDS):
                 await driver.open()
+            return list(driver_findings(driver))
         except DriverUnavailable as error:
-            found, _, cure = str(error).partition(" Cure: ")
-            return [Finding("runtime", State.MISSING, found.rstrip("."), cure)]
+            return [_cannot_run(str(error))]
         except TimeoutError:
             return [Finding("runtime", State.MISSING, f"did not start within {DRIVER_SECONDS:.0f} s", "try again")]
-        try:
-            return list(driver_findings(driver))
         finally:
             await driver.close()
 

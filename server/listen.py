@@ -79,7 +79,7 @@ async def listen(parts: Parts, bound: socket.socket) -> AsyncIterator[Listening]
         releases=parts.releases,
         repositories=parts.repositories,
         calls=LoggedCalls(parts.journal),
-        doctor=lambda: doctor.report(config, runtime.make_driver, parts.pool.driver),
+        doctor=lambda: doctor.report(config, runtime.make_driver, parts.pool),
         client=proxies.client,
         version=importlib.metadata.version("clowdy"),
         routes=[*_git(parts).routes(), *_direct(parts).routes()],

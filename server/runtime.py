@@ -18,8 +18,10 @@ from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.docker.driver import DockerDriver, server_name
 from clowdy.runtimes.docker.engine import Engine
 from clowdy.runtimes.docker.images import Images
+from clowdy.runtimes.first import FirstDriver
 from clowdy.runtimes.layers.api import Packages
 from clowdy.runtimes.layers.builder import Apart, LayerBuilder
+from clowdy.runtimes.layers.chosen import ChosenPackages
 from clowdy.runtimes.layers.nothing import NoPackages
 from clowdy.runtimes.layers.pip_settings import find_index
 from clowdy.runtimes.process import ProcessDriver
@@ -61,19 +63,42 @@ def make_driver(config: Config, folder: Path | None = None) -> Driver:
     Without isolation only when it was chosen in so many words.
     """
     folder = folder or config.data_dir
-    if config.runtime == "process":
-        return ProcessDriver(folder)
+    match config.runtime:
+        case "process":
+            return ProcessDriver(folder)
+        case "sandbox":
+            return _sandbox(config, folder)
+        case "docker":
+            return _docker(config, folder)
+        case _:
+            return FirstDriver([_sandbox(config, folder), _docker(config, folder)])
+
+
+def _sandbox(config: Config, folder: Path) -> SandboxDriver:
     policy = Policy(allow_private=config.allow_private_networks)
-    if config.runtime == "docker":
-        engine = Engine()
-        images = Images(engine, server_name(folder), folder / "docker", config.docker_image)
-        return DockerDriver(folder, engine, images, policy=policy)
     return SandboxDriver(folder, _run_dir(folder), policy=policy)
 
 
+def _docker(config: Config, folder: Path) -> DockerDriver:
+    policy = Policy(allow_private=config.allow_private_networks)
+    engine = Engine()
+    images = Images(engine, server_name(folder), folder / "docker", config.docker_image)
+    return DockerDriver(folder, engine, images, policy=policy)
+
+
 @contextlib.asynccontextmanager
-async def open_packages(config: Config) -> AsyncIterator[Packages]:
-    """What resolves and installs requirements for that driver, from where pip and uv of this machine take them."""
+async def open_packages(config: Config, driver: Driver) -> AsyncIterator[Packages]:
+    """What resolves and installs requirements for `driver`, which need not be open yet."""
+    async with _layers(config) as layers:
+        if config.runtime == "auto":
+            yield ChosenPackages({"sandbox": layers}, lambda: driver.name)
+        else:
+            yield layers
+
+
+@contextlib.asynccontextmanager
+async def _layers(config: Config) -> AsyncIterator[Packages]:
+    """Folders for the sandbox and plain processes, from where pip and uv of this machine take packages."""
     index = find_index(os.environ)
     apart = Apart.PARTLY if config.runtime == "process" else Apart.WHOLLY
     builder = LayerBuilder(config.layers, _run_dir(config.data_dir), index, apart=apart, limits=config.build)
@@ -97,33 +122,41 @@ def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:
 
 
 def changed(config: Config, driver: Driver) -> bool:
-    """Whether functions last ran in another driver or Python, which the log then says."""
+    """Whether functions last ran in another driver, Python or base image, which the log then says."""
     try:
         before = json.loads((config.data_dir / FILE).read_text())
     except (FileNotFoundError, ValueError):
         return False
-    if not isinstance(before, dict) or before == _in_use(driver):
+    if not isinstance(before, dict):
         return False
-    log.warning(
-        "functions now run in %s with Python %s, before in %s with Python %s: live releases are prepared for it",
-        driver.name,
-        driver.python,
-        before.get("driver"),
-        before.get("python"),
-    )
-    return True
+    differences = [
+        f"{_NAMES[key]} {_short(now) or 'none'} (before: {_short(str(before.get(key, ''))) or 'none'})"
+        for key, now in _in_use(driver).items()
+        if now != before.get(key, "")
+    ]
+    if differences:
+        log.warning("functions have another %s: live releases are prepared for it", ", another ".join(differences))
+    return bool(differences)
 
 
 def note(config: Config, driver: Driver) -> None:
-    """Records the driver and the Python in use, once everything live was prepared for them."""
+    """Records the driver, the Python and the base image in use, once everything live was prepared for them."""
     path = config.data_dir / FILE
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(_in_use(driver)) + "\n")
     temporary.replace(path)
 
 
+_NAMES = {"driver": "runtime:", "python": "Python:", "base": "base image:"}
+
+
 def _in_use(driver: Driver) -> dict[str, str]:
-    return {"driver": driver.name, "python": driver.python}
+    return {"driver": driver.name, "python": driver.python, "base": driver.base}
+
+
+def _short(text: str) -> str:
+    """As the engine's own tools show the ids of images."""
+    return text.removeprefix("sha256:")[:12]
 
 
 def _run_dir(folder: Path) -> Path:

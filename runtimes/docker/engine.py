@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,6 +105,10 @@ class Engine:
 
     def _connect(self) -> Any:
         try:
+            # The SDK does not close the socket of a connection that fails, and this one is tried again and again.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_SECONDS)
+                probe.connect(self.address.removeprefix("unix://"))
             return docker.APIClient(self.address, version="auto", timeout=_SECONDS, max_pool_size=_THREADS)
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._translate(error) from None

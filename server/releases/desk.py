@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from clowdy.schema.text import printable
 from clowdy.server.errors import ClowdyError, Conflict, Invalid, NotFound
@@ -35,6 +35,8 @@ from clowdy.server.store.pushes import Push
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 SERVER = "clowdy"
 NOTES_SECONDS = 2.0
 NOTE_AFTER_SECONDS = 0.1
@@ -57,7 +59,7 @@ class Releases:
         self._context = context
         self._turns = Turns()
         self._activator = Activator(context, self._went_live)
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
         self._noting: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._wanted: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.projects = ProjectDesk(
@@ -78,7 +80,11 @@ class Releases:
 
     async def renew(self) -> list[str]:
         """Prepares what serves for another driver or Python; a line for each version that does not start there."""
-        return await renew(self._context)
+        return await self._later(renew(self._context))
+
+    async def bring_back(self) -> None:
+        """Installs what serves and is gone, or could not be looked for while nothing could run."""
+        await self._later(self._bring_back(list(self._context.live)))
 
     async def stop(self) -> None:
         """Ends pushes as `PushDesk.stop` says, and waits for what runs in the background."""
@@ -222,6 +228,9 @@ class Releases:
     async def _bring_back(self, project_ids: Sequence[str]) -> None:
         """Installs what serves and is gone from this machine: calls of it are told until then that it is not there."""
         context = self._context
+        if context.pool.unavailable is not None:
+            # For which Python is not known; nor is there any hurry.
+            return
         for project_id in project_ids:
             serving = context.live.get(project_id)
             if serving is None or serving.record.lock is None:
@@ -284,13 +293,13 @@ class Releases:
             del self._noting[project_id]
             self._wanted.pop(project_id, None)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _later(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._context.report("background work of releases", error)

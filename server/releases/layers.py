@@ -25,9 +25,11 @@ _TRIES = 3
 
 
 def is_complete(context: Context, repository: Repository, serving: Serving) -> bool:
-    """Whether everything that a release needs is installed for the Python here; blocks."""
+    """Whether everything that a release needs is installed for the Python here, and it knows that; blocks."""
     if serving.record.lock is None:
         return True
+    if serving.lacks_requirements:
+        return False
     lock = context.requirements.find(repository, serving.record.lock)
     return lock is not None and context.requirements.packages.has(lock.digest)
 

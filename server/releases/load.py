@@ -16,7 +16,7 @@ from clowdy.server.errors import Invalid
 from clowdy.server.git.repos import Repository
 from clowdy.server.releases.context import Context
 from clowdy.server.releases.requirements import Requirements
-from clowdy.server.releases.serving import NO_VALUE, Serving, build_application
+from clowdy.server.releases.serving import NO_VALUE, NOT_INSTALLED, Serving, build_application
 from clowdy.server.store.projects import Project
 
 
@@ -70,7 +70,7 @@ def _load(
             problems[name] = f"{MANIFEST} of this release has no function {name}"
             continue
         if layer is None and record.lock is not None:
-            problems[name] = f"the requirements of {record.tag} were not installed for this Python"
+            problems[name] = f"the requirements of {record.tag}{NOT_INSTALLED}"
             continue
         try:
             code = repository.code(tree, function.sources)

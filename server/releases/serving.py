@@ -15,6 +15,9 @@ from clowdy.server.store.projects import Project
 NO_VALUE = "secret "
 """How the problem of a function begins that needs a secret without a value."""
 
+NOT_INSTALLED = " were not installed for this Python"
+"""How the problem of a function ends whose requirements were not there for the Python that there was, if any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
@@ -37,6 +40,11 @@ class Serving:
         missing = next((text for text in self.problems.values() if text.startswith(NO_VALUE)), None)
         if missing is not None:
             raise Invalid(missing)
+
+    @property
+    def lacks_requirements(self) -> bool:
+        """Whether it was loaded without what it needs installed, which may be there since."""
+        return any(text.endswith(NOT_INSTALLED) for text in self.problems.values())
 
     @property
     def number(self) -> int:

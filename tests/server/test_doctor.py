@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,12 +11,16 @@ from typing import Any, cast
 import pytest
 
 from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from clowdy.runtimes.first import FirstDriver
 from clowdy.server import doctor
 from clowdy.server.config import Config
 from clowdy.server.doctor import Finding, State
 from clowdy.server.lock import DataLock
 from clowdy.server.people.keys import FILE, load_keyring
 from clowdy.server.store.engine import Store
+from tests.runtimes.memory_driver import MemoryDriver
+
+ENGINE_DOWN = "the engine is down. Cure: start the engine"
 
 
 @pytest.fixture
@@ -66,6 +71,14 @@ def as_driver(fake: FakeDriver) -> Driver:
     return cast("Driver", fake)
 
 
+@dataclass
+class Running:
+    """The pool of a server."""
+
+    driver: Driver
+    unavailable: DriverUnavailable | None = None
+
+
 async def test_everything_is_looked_at_and_the_driver_gets_a_folder_of_its_own(config: Config) -> None:
     fake, folders = FakeDriver(frozenset(Promise)), []
 
@@ -86,11 +99,39 @@ async def test_everything_is_looked_at_and_the_driver_gets_a_folder_of_its_own(c
 async def test_beside_a_running_server_its_own_driver_is_asked(config: Config) -> None:
     fake = FakeDriver(frozenset(Promise))
 
-    found = await doctor.report(config, lambda *_: pytest.fail("a second driver"), as_driver(fake))
+    found = await doctor.report(config, lambda *_: pytest.fail("a second driver"), Running(as_driver(fake)))
 
     assert found["ok"] is True
     assert fake.events == []
     assert {"name": "limit", "state": "ok", "found": "memory", "cure": ""} in found["findings"]
+
+
+async def test_functions_that_cannot_run_in_the_server_that_asks_are_no_finding_of_its_driver(config: Config) -> None:
+    driver = MemoryDriver(unavailable=ENGINE_DOWN, passing=True)
+    with pytest.raises(DriverUnavailable) as refusal:
+        await driver.open()
+    tried = driver.tries
+    running = Running(FirstDriver([driver]), refusal.value)
+
+    found = await doctor.report(config, lambda *_: pytest.fail("a second driver"), running)
+
+    assert found["ok"] is False
+    assert [each for each in found["findings"] if each["name"] in ("runtime", "limit", "network")] == [
+        Finding("runtime", State.MISSING, "the engine is down", "start the engine").as_json()
+    ]
+    assert driver.tries == tried
+
+
+async def test_the_trouble_of_an_open_driver_comes_with_its_cure(config: Config) -> None:
+    fake = FakeDriver(frozenset(Promise))
+    fake.trouble = ENGINE_DOWN
+
+    found = await doctor.report(config, lambda *_: pytest.fail("a second driver"), Running(as_driver(fake)))
+
+    assert found["ok"] is False
+    assert Finding("runtime", State.MISSING, "the engine is down", "start the engine").as_json() in found["findings"]
+    fake.trouble = None
+    assert (await doctor.report(config, lambda *_: as_driver(fake), Running(as_driver(fake))))["ok"] is True
 
 
 async def test_a_sandbox_that_does_not_start_comes_with_its_cure(config: Config) -> None:
@@ -101,6 +142,7 @@ async def test_a_sandbox_that_does_not_start_comes_with_its_cure(config: Config)
     assert found["ok"] is False
     expected = Finding("runtime", State.MISSING, "bubblewrap is not installed", "apt-get install bubblewrap")
     assert expected.as_json() in found["findings"]
+    assert fake.events == ["open", "close"]
 
 
 def test_limits_that_do_not_hold_are_named_with_their_cure() -> None:
@@ -251,14 +293,15 @@ def test_tokens_should_travel_encrypted(config: Config, url: str, state: State) 
     assert doctor.public_url(replace(config, public_url=url)).state is state
 
 
-def test_docker_is_found_and_not_needed(tmp_path: Path) -> None:
-    import socket
-
+def test_the_socket_of_an_engine_is_named(tmp_path: Path) -> None:
     path = tmp_path / "d.sock"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
-        assert str(path) in doctor.docker({"DOCKER_HOST": f"unix://{path}"}).found
-    assert doctor.docker({"HOME": str(tmp_path)}).state is State.OK
+        assert doctor.docker({"DOCKER_HOST": f"unix://{path}"}) == Finding("docker", State.OK, f"unix://{path}")
+    path.unlink()
+    found = doctor.docker({"DOCKER_HOST": f"unix://{path}"})
+    assert found.state is State.OK
+    assert "no engine" in found.found
 
 
 def test_layers_are_shown_with_their_sizes_the_largest_first(config: Config) -> None:

@@ -1,17 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from pathlib import Path
 
-import pytest
-
 from clowdy.runtimes.api import StartFailed, StartReason
-from clowdy.server import runtime
-from clowdy.server.config import Config
 from clowdy.server.releases.renew import renew
-from tests.runtimes.memory_driver import Behaviour, MemoryDriver
+from tests.runtimes.memory_driver import Behaviour
 
 from .world import World, files, world
 
@@ -52,18 +46,3 @@ async def test_it_has_an_end(made: World) -> None:
 async def test_nothing_that_is_live_takes_no_time(tmp_path: Path) -> None:
     async with world(tmp_path / "data") as made:
         assert await made.releases.renew() == []
-
-
-def test_another_python_is_noticed_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = Config(data_dir=tmp_path)
-    driver = MemoryDriver(python="3.11.2")
-    assert runtime.changed(config, driver) is False
-    runtime.note(config, driver)
-    assert json.loads((tmp_path / "runtime.json").read_text()) == {"driver": "memory", "python": "3.11.2"}
-    assert runtime.changed(config, driver) is False
-    newer = MemoryDriver(python="3.12.1")
-    with caplog.at_level(logging.WARNING):
-        assert runtime.changed(config, newer) is True
-    assert "Python 3.12.1, before in memory with Python 3.11.2" in caplog.text
-    runtime.note(config, newer)
-    assert runtime.changed(config, newer) is False

@@ -277,6 +277,31 @@ async def test_what_another_python_cannot_have_answers_with_the_reason(tmp_path:
         assert made.table[(await made.project()).id].problems["hello"] == line
 
 
+async def test_what_could_not_be_looked_for_at_the_start_serves_once_everything_can_run(tmp_path: Path) -> None:
+    async with world(tmp_path / "data") as made:
+        await made.releases.projects.create("shop", "ana")
+        await push(made)
+        installed = dict(made.packages.layers)
+    driver = MemoryDriver(unavailable="the engine is down", passing=True)
+    packages = MemoryPackages(python="", layers=installed, unavailable="the engine is down")
+    async with world(tmp_path / "data", driver=driver, packages=packages) as made:
+        project = await made.project()
+        assert "not installed for this Python" in made.table[project.id].problems["hello"]
+        await made.releases.bring_back()
+        assert made.faults == []
+
+        driver.unavailable, packages.unavailable, packages.python = "", "", "3.11"
+        async with asyncio.timeout(10):
+            while made.context.pool.unavailable is not None:
+                await asyncio.sleep(0.01)
+        await made.releases.bring_back()
+        serving = made.table[project.id]
+        assert serving.problems == {}
+        assert serving.applications["hello"].layer in installed
+        assert packages.built == []
+        assert made.faults == []
+
+
 async def test_layers_go_when_no_release_needs_them_any_more(made: World) -> None:
     await push(made)
     old = await serving_layer(made)
