@@ -12,6 +12,8 @@ from pathlib import Path
 
 from clowdy.runtimes.launcher import Command, Launcher, Process
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.lines import Lines
+from clowdy.runtimes.layers.outcome import Outcome
 from clowdy.runtimes.layers.watch import Disk, Progress, Stop, processor_ticks
 from clowdy.runtimes.sandbox.cgroups import Group, Groups
 from clowdy.runtimes.sandbox.seccomp import filter_file
@@ -19,8 +21,6 @@ from clowdy.runtimes.sandbox.watcher import memory_of
 from clowdy.schema.units import MEBIBYTE
 
 _LOOK_SECONDS = 0.2
-_MOST_OUTPUT_BYTES = 256 * 1024
-_LONGEST_LINE_BYTES = 16 * 1024
 _SIGXFSZ = (153, -25)
 
 
@@ -33,15 +33,6 @@ class Job:
     env: Mapping[str, str] = field(repr=False)
     uid: int | None = None
     filter: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How it ended: its exit status, what it printed, and why it was ended, when it was."""
-
-    status: int
-    lines: tuple[str, ...]
-    stop: Stop | None = None
 
 
 class Box:
@@ -94,13 +85,13 @@ class Box:
         try:
             stop = await self._watch(process, group, job, output)
             await self._end(process, group)
-            output.drain()
+            lines = output.drain()
             if group is not None and group.oom_kills() > 0:
                 stop = Stop.MEMORY
             status = process.ended.result()
             if stop is None and status in _SIGXFSZ:
                 stop = Stop.SIZE
-            return Outcome(status, tuple(output.lines), stop)
+            return Outcome(status, lines, stop)
         finally:
             await asyncio.shield(self._end(process, group))
             output.close()
@@ -138,15 +129,12 @@ class Box:
 
 
 class _Output:
-    """Lines of a pipe, as they come; the last ones are kept."""
+    """The lines of a pipe, as they come."""
 
     def __init__(self, descriptor: int, on_line: Callable[[str], None]) -> None:
-        self.lines: list[str] = []
         self.on_sign: Callable[[], None] = lambda: None
+        self._lines = Lines(on_line)
         self._descriptor = descriptor
-        self._on_line = on_line
-        self._left = _MOST_OUTPUT_BYTES
-        self._rest = b""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(descriptor, self._readable)
         self._open = True
@@ -160,32 +148,14 @@ class _Output:
             self._loop.remove_reader(self._descriptor)
             return False
         self.on_sign()
-        *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            self._take(line)
-        if len(self._rest) > _LONGEST_LINE_BYTES:
-            self._take(self._rest)
-            self._rest = b""
+        self._lines.feed(data)
         return True
 
-    def _take(self, line: bytes) -> None:
-        text = line[:_LONGEST_LINE_BYTES].decode(errors="replace")
-        if not text.strip():
-            return
-        self.lines.append(text)
-        self._left -= len(line)
-        while self._left < 0 and len(self.lines) > 1:
-            # What it said last is why it ended.
-            self._left += len(self.lines.pop(0))
-        self._on_line(text)
-
-    def drain(self) -> None:
-        """Takes what is left, once nobody writes any more."""
+    def drain(self) -> tuple[str, ...]:
+        """Takes what is left, once nobody writes any more; the last lines."""
         while self._readable():
             pass
-        if self._rest:
-            self._take(self._rest)
-            self._rest = b""
+        return self._lines.end()
 
     def close(self) -> None:
         """Lets go of the pipe."""

@@ -7,24 +7,23 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from clowdy.runtimes.layers.api import BuildFailed, Say
-from clowdy.runtimes.layers.flights import Flights
+from clowdy.runtimes.layers.api import Say
 from clowdy.runtimes.layers.index import Index
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.maker import Maker
 from clowdy.runtimes.layers.premises import Apart, Premises
 from clowdy.runtimes.layers.store import LayerStore
-from clowdy.runtimes.layers.targets import lock_platform, lock_python, marker_environment
+from clowdy.runtimes.layers.targets import lock_platform
 from clowdy.runtimes.layers.threads import away
 from clowdy.runtimes.layers.tree import check_size, seal
+from clowdy.runtimes.layers.watch import Taken
 from clowdy.runtimes.runner import Python, find_python
-from clowdy.schema.locks import LARGEST_LOCK_BYTES, Lock, Wanted, chosen, parse_lock
-from clowdy.schema.rejection import Rejection
-from clowdy.schema.units import format_size
+from clowdy.schema.locks import LARGEST_LOCK_BYTES, Lock
 
 __all__ = ["Apart", "LayerBuilder"]
 
 
-class LayerBuilder:
+class LayerBuilder(Maker):
     """Implements `Packages`, below `folder`, which has the layers and nothing else.
 
     `run_dir` is where bubblewrap finds them when `folder` lies where other users cannot pass. PARTLY is for
@@ -41,32 +40,24 @@ class LayerBuilder:
         python: str | None = None,
         limits: BuildLimits | None = None,
     ) -> None:
+        super().__init__(index)
         self._folder = folder
         self._run_dir = run_dir
-        self._index = index
         self._apart = apart
         self._wanted_python = python
         self._limits = limits or BuildLimits()
         self._store = LayerStore(folder)
-        self._locks: Flights[Lock] = Flights()
-        self._layers: Flights[None] = Flights()
         self._python: Python
         self._premises: Premises
 
     @property
-    def python(self) -> str:
-        """See Packages."""
-        return lock_python(self._python)
+    def _interpreter(self) -> Python:
+        return self._python
 
     @property
     def platform(self) -> str:
         """See Packages."""
         return lock_platform()
-
-    @property
-    def index(self) -> str:
-        """See Packages."""
-        return self._index.digest
 
     async def open(self) -> None:
         """Clears what an earlier server left and finds the layers that are there; raises DriverUnavailable.
@@ -84,8 +75,7 @@ class LayerBuilder:
 
     async def close(self) -> None:
         """Ends every build."""
-        await self._locks.close()
-        await self._layers.close()
+        await super().close()
         self._premises.close()
 
     def has(self, digest: str) -> bool:
@@ -100,41 +90,12 @@ class LayerBuilder:
         """See Packages."""
         await away(partial(self._store.remove, tuple(digests)))
 
-    async def resolve(self, wanted: Wanted, *, before: Lock | None = None, say: Say) -> Lock:
-        """See Packages."""
-        if wanted.lock is not None:
-            return self._lock(wanted.lock)
-        if not wanted.lines:
-            return self._lock("")
-        key = f"{wanted.digest} {before.digest if before is not None else ''}"
-        return await self._locks.join(key, partial(self._resolve, wanted, before), say)
-
-    async def _resolve(self, wanted: Wanted, before: Lock | None, say: Say) -> Lock:
-        kept = "" if before is None else "".join(f"{name}=={version}\n" for name, version in before.versions.items())
-        async with self._premises.workshop(wanted="".join(f"{line}\n" for line in wanted.lines), lock=kept) as workshop:
+    async def _resolve(self, wanted: str, preferred: str, say: Say) -> str:
+        async with self._premises.workshop(wanted=wanted, lock=preferred) as workshop:
             await self._premises.run(workshop, workshop.resolve(), say)
-            return self._lock(await away(partial(_read, workshop.lock)))
+            return await away(partial(_read, workshop.lock))
 
-    def _lock(self, text: str) -> Lock:
-        try:
-            pins = chosen(parse_lock(text), marker_environment(self._python))
-        except Rejection as rejection:
-            raise BuildFailed(rejection.message) from None
-        return Lock.of(pins, self.python, self.platform)
-
-    async def build(self, lock: Lock, say: Say) -> None:
-        """See Packages."""
-        if not self.has(lock.digest):
-            await self._layers.join(lock.digest, partial(self._build, lock), say)
-
-    async def _build(self, lock: Lock, say: Say) -> None:
-        if self.has(lock.digest):
-            return
-        if (lock.python, lock.platform) != (self.python, self.platform):
-            raise BuildFailed(
-                f"the lock is for Python {lock.python} on {lock.platform}, "
-                f"and functions run Python {self.python} on {self.platform}"
-            )
+    async def _install(self, lock: Lock, say: Say) -> Taken:
         async with self._premises.workshop(wanted="", lock=lock.text) as workshop:
             if (lacks := self._premises.lacks) is not None:
                 say(lacks)
@@ -146,8 +107,7 @@ class LayerBuilder:
             # Nothing of the build runs any more, so that nothing changes behind what is judged.
             size = await away(partial(seal, workshop.site, self._limits))
             await away(partial(self._store.complete, lock.digest, workshop.site, size))
-        count = len(lock.pins)
-        say(f"{count} {'package' if count == 1 else 'packages'} installed, {format_size(size.bytes)}")
+        return size
 
 
 def _read(path: Path) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
@@ -20,6 +21,14 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s?#@]*@")
 _NAMED = re.compile(r"[A-Za-z0-9._-]+=(?=[a-z][a-z0-9+.-]*:)")
 _NAMED_CREDENTIALS = re.compile(r"UV_INDEX_[A-Z0-9_]+_(USERNAME|PASSWORD)")
 _HIDDEN = "****"
+
+
+class Certificates(NamedTuple):
+    """Paths of those that a server is checked with, in a file and a folder, and of the client's own."""
+
+    file: str | None = None
+    folder: str | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +107,8 @@ class Index:
         # Shorter ones would tear words apart, and stand nowhere but in a URL.
         return sorted((each for each in found if len(each) >= 4), key=len, reverse=True)
 
-    def environment(self, *, certificates: str | None, client_certificate: str | None) -> dict[str, str]:
-        """How uv is told; the two are where it finds copies of those files."""
+    def environment(self, certificates: Certificates) -> dict[str, str]:
+        """How uv is told; it finds there the `certificates` that the settings name."""
         told = {
             "UV_DEFAULT_INDEX": self.default or "",
             "UV_INDEX": " ".join(self.extra),
@@ -107,9 +116,9 @@ class Index:
             "UV_INDEX_STRATEGY": self.strategy or "",
             "UV_INSECURE_HOST": " ".join(self.insecure_hosts),
             "UV_SYSTEM_CERTS": "1" if self.system_certificates else "",
-            "SSL_CERT_FILE": certificates or "",
-            "SSL_CERT_DIR": self.certificate_folder or "",
-            "SSL_CLIENT_CERT": client_certificate or "",
+            "SSL_CERT_FILE": certificates.file or "",
+            "SSL_CERT_DIR": certificates.folder or "",
+            "SSL_CLIENT_CERT": certificates.client or "",
             **self.proxies,
             **self.credentials,
         }

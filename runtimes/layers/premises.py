@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import ipaddress
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -17,15 +14,15 @@ from pathlib import Path
 
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.layers.api import BuildFailed, Say
-from clowdy.runtimes.layers.box import Box, Job, Outcome
+from clowdy.runtimes.layers.box import Box, Job
 from clowdy.runtimes.layers.index import Index
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.outcome import Judge, Outcome
+from clowdy.runtimes.layers.sources import check_certificates, check_folders, private_addresses
 from clowdy.runtimes.layers.store import BUILDS, LayerStore
 from clowdy.runtimes.layers.threads import away
 from clowdy.runtimes.layers.tools import find_uv
-from clowdy.runtimes.layers.tree import delete, too_large, too_many_files
-from clowdy.runtimes.layers.watch import Stop
-from clowdy.runtimes.layers.words import Words
+from clowdy.runtimes.layers.tree import delete
 from clowdy.runtimes.layers.workshop import Isolation, Workshop, Wrap
 from clowdy.runtimes.runner import Python, readable_by_all
 from clowdy.runtimes.sandbox.cgroups import Groups, find_groups
@@ -35,16 +32,9 @@ from clowdy.runtimes.sandbox.network import Policy, find_outside, outside_comman
 from clowdy.runtimes.sandbox.seccomp import build_filter
 from clowdy.runtimes.sandbox.view import View, open_view
 from clowdy.schema.text import printable
-from clowdy.schema.units import format_size
 
 # How a command of `outside_command` ends when its network cannot be had; uv has no such status.
 _NO_NETWORK = 125
-_KILLED = (137, -9)
-_REFUSED = {
-    f"(os error {errno.EFBIG})": Stop.SIZE,
-    f"(os error {errno.ENOSPC})": Stop.DISK,
-    f"(os error {errno.EDQUOT})": Stop.DISK,
-}
 
 
 class Apart(Enum):
@@ -106,10 +96,11 @@ class Premises:
     async def workshop(self, *, wanted: str, lock: str) -> AsyncIterator[Workshop]:
         """A scratch folder with what a build needs, which is gone afterwards."""
         async with self._turns:
-            self._check_certificates()
+            check_certificates(self._index)
             try:
                 await self._set_up()
-                self._check_folders()
+                if self._identities is not None:
+                    check_folders(self._index, readable_by_all)
                 wrap, resolvers = await self._network()
                 async with self._scratch(wrap) as workshop:
                     await away(partial(workshop.prepare, wanted=wanted, lock=lock, resolvers=resolvers))
@@ -143,22 +134,6 @@ class Premises:
             isolation=self._isolation,
             wrap=wrap,
         )
-
-    def _check_certificates(self) -> None:
-        for file in (self._index.certificates, self._index.client_certificate):
-            if file is not None and not os.access(file, os.R_OK):
-                raise DriverUnavailable(
-                    f"{file}, with which the package index is to be reached, cannot be read. "
-                    "Cure: set SSL_CERT_FILE, or `cert` of pip, to one that is there"
-                )
-
-    def _check_folders(self) -> None:
-        for folder in self._index.folders:
-            if self._identities is not None and not readable_by_all(folder):
-                raise DriverUnavailable(
-                    f"{folder}, where packages are to be found, cannot be read by the users of builds. "
-                    "Cure: chmod o+rx for it and the folders above, or another place"
-                )
 
     async def _set_up(self) -> None:
         """Looks for all that builds need, once; raises DriverUnavailable."""
@@ -202,7 +177,7 @@ class Premises:
             await away(partial(workshop.prepare, wanted="", lock="", resolvers=""))
             outcome = await self._box.run(workshop.version(), lambda line: None)
         if outcome.stop is not None:
-            raise BuildFailed(self._stopped(outcome.stop))
+            raise Judge(self._index, self._limits).stopped(outcome.stop)
         if outcome.status != 0:
             raise _not_started(outcome)
 
@@ -215,76 +190,20 @@ class Premises:
         if os.geteuid() == 0 and self._identities is None:
             raise DriverUnavailable("a server that runs as root needs user ids for builds, and has none to give here")
         outside = await away(partial(find_outside, self._python.executable))
-        policy = Policy(allow_private=False, allowed=await self._private_addresses())
+        policy = Policy(allow_private=False, allowed=await private_addresses(self._index))
         return partial(outside_command, outside, policy), outside.resolver_file
-
-    async def _private_addresses(self) -> tuple[str, ...]:
-        """The addresses of index and proxy that a build could not reach otherwise."""
-        loop = asyncio.get_running_loop()
-        found: set[str] = set()
-        for host, port in self._index.hosts:
-            try:
-                answers = await asyncio.wait_for(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), 10)
-            except (OSError, TimeoutError):
-                # uv meets the same, and says it with the URL.
-                continue
-            for answer in answers:
-                address = ipaddress.ip_address(str(answer[4][0]).partition("%")[0])
-                if address.is_loopback or address.is_unspecified:
-                    raise DriverUnavailable(
-                        f"the package index or proxy {host} is this machine's loopback, which an isolated build cannot "
-                        "reach. Cure: give it another address, or let the settings name a folder (file://…)"
-                    )
-                # Never what answers for the machine itself, whatever a name server says.
-                if not address.is_global and not address.is_link_local:
-                    found.add(str(address))
-        return tuple(sorted(found))
 
     async def run(self, workshop: Workshop, job: Job, say: Say) -> None:
         """Runs one program of a build; raises BuildFailed with its reason."""
-        words = Words(
-            self._index.hide,
-            {
-                "/build/wanted.txt": "the requirements",
-                f"{workshop.scratch}/wanted.txt": "the requirements",
-                # uv shows a path from where it works.
-                "`wanted.txt`": "the requirements",
-                "/build/lock.txt": "the lock",
-                f"{workshop.scratch}/lock.txt": "the lock",
-                "`lock.txt`": "the lock",
-                "/build/": "",
-                f"{workshop.scratch}/": "",
-                str(workshop.scratch): "",
-            },
-        )
-
-        def on_line(line: str) -> None:
-            if (shown := words.progress(line)) is not None:
-                say(shown)
-
-        outcome = await self._box.run(job, on_line)
-        if outcome.stop is not None:
-            raise BuildFailed(self._stopped(outcome.stop))
-        if outcome.status == _NO_NETWORK or any(line.startswith("bwrap: ") for line in outcome.lines):
+        judge = Judge(self._index, self._limits, workshop.scratch)
+        outcome = await self._box.run(job, judge.progress(say))
+        if outcome.stop is None and _did_not_start(outcome):
             raise _not_started(outcome)
-        if outcome.status != 0:
-            reason = _reason(words, outcome)
-            # What the kernel refused for a limit of ours; uv shows the number in any language.
-            stop = next((stop for mark, stop in _REFUSED.items() if mark in reason), None)
-            raise BuildFailed(reason if stop is None else self._stopped(stop))
+        judge.check(outcome)
 
-    def _stopped(self, stop: Stop) -> str:
-        limits = self._limits
-        asked = ", ".join(self._index.asked)
-        silent = f"nothing came from {asked}" if asked else "the installer gave no sign of life"
-        return {
-            Stop.MEMORY: f"installing takes more than {format_size(limits.memory_bytes)} of memory",
-            Stop.SIZE: too_large(limits),
-            Stop.FILES: too_many_files(limits),
-            Stop.DISK: f"the disk is full: less than {format_size(limits.free_bytes)} would be left",
-            Stop.TIME: f"it took longer than {limits.seconds:g} s",
-            Stop.STALLED: f"{silent} for {limits.stall_seconds:g} s",
-        }[stop]
+
+def _did_not_start(outcome: Outcome) -> bool:
+    return outcome.status == _NO_NETWORK or any(line.startswith("bwrap: ") for line in outcome.lines)
 
 
 def _not_started(outcome: Outcome) -> DriverUnavailable:
@@ -292,13 +211,6 @@ def _not_started(outcome: Outcome) -> DriverUnavailable:
     return DriverUnavailable(
         f"isolated builds do not start: {said}. Cure: clowdy doctor says what the sandbox or its network lacks"
     )
-
-
-def _reason(words: Words, outcome: Outcome) -> str:
-    said = words.reason(outcome.lines)
-    if said:
-        return said
-    return "it was killed" if outcome.status in _KILLED else f"it ended with status {outcome.status} and no reason"
 
 
 def _own_resolvers() -> str:

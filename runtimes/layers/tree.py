@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import stat
 import subprocess
 from pathlib import Path
 
+from clowdy.runtimes.layers import seal_worker
 from clowdy.runtimes.layers.api import BuildFailed
 from clowdy.runtimes.layers.limits import BuildLimits
 from clowdy.runtimes.layers.watch import Taken, taken
+from clowdy.schema.text import printable
 from clowdy.schema.units import format_size
-
-# Inside it stands below /packages, and a system call takes a path of 4,096 bytes.
-_LONGEST_PATH_BYTES = 2000
-# What uv leaves beside the packages.
-_LEFT_BY_UV = (".lock", ".gitignore", "CACHEDIR.TAG")
 
 
 def seal(folder: Path, limits: BuildLimits) -> Taken:
@@ -25,35 +21,22 @@ def seal(folder: Path, limits: BuildLimits) -> Taken:
     Raises BuildFailed for more than `limits` and for anything but files and folders. Nothing may write there any
     more when this is called.
     """
-    for name in _LEFT_BY_UV:
-        (folder / name).unlink(missing_ok=True)
-    size = files = 0
-    seen: set[int] = set()
-    base = len(os.fsencode(folder))
-    waiting = [os.fsencode(folder)]
-    while waiting:
-        path = waiting.pop()
-        if len(path) - base > _LONGEST_PATH_BYTES:
-            raise BuildFailed(f"a package has a path longer than {_LONGEST_PATH_BYTES} bytes")
-        with os.scandir(path) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
-                files += 1
-                if stat.S_ISDIR(found.st_mode):
-                    waiting.append(entry.path)
-                elif stat.S_ISREG(found.st_mode):
-                    _own(entry.path, 0o555 if found.st_mode & 0o111 else 0o444)
-                else:
-                    raise BuildFailed(f"{_inside(entry.path, base)} is neither a file nor a folder")
-                if found.st_ino not in seen:
-                    seen.add(found.st_ino)
-                    size += found.st_blocks * 512
-                if files > limits.layer_files:
-                    raise BuildFailed(too_many_files(limits))
-        _own(path, 0o555)
-    if size > limits.layer_bytes:
-        raise BuildFailed(too_large(limits))
-    return Taken(size, files)
+    own = _own if os.geteuid() == 0 else lambda path: None
+    return judge(*seal_worker.seal(os.fsencode(folder), limits.layer_bytes, limits.layer_files, own), limits)
+
+
+def judge(wrong: str, path: str, size: int, files: int, limits: BuildLimits) -> Taken:
+    """What a sealed folder takes; raises BuildFailed for what `seal_worker` found wrong with it."""
+    if not wrong:
+        return Taken(size, files)
+    raise BuildFailed(
+        {
+            "path": f"a package has a path longer than {seal_worker.LONGEST_PATH_BYTES} bytes",
+            "kind": f"{printable(path, 300)} is neither a file nor a folder",
+            "files": too_many_files(limits),
+            "bytes": too_large(limits),
+        }[wrong]
+    )
 
 
 def check_size(folder: Path, limits: BuildLimits) -> None:
@@ -75,15 +58,8 @@ def too_many_files(limits: BuildLimits) -> str:
     return f"the requirements have more than {limits.layer_files:,} files"
 
 
-def _own(path: bytes, mode: int) -> None:
-    if os.geteuid() == 0:
-        os.chown(path, 0, 0, follow_symlinks=False)
-    # After the change of owner, which takes special bits away.
-    os.chmod(path, mode)  # noqa: PTH101  (bytes)
-
-
-def _inside(path: bytes, base: int) -> str:
-    return os.fsdecode(path[base:]).lstrip("/")
+def _own(path: bytes) -> None:
+    os.chown(path, 0, 0, follow_symlinks=False)
 
 
 def sync(folder: Path) -> None:

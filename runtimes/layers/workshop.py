@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clowdy.runtimes.layers.box import Job
 from clowdy.runtimes.layers.command import Bind, build_command
-from clowdy.runtimes.layers.index import Index
+from clowdy.runtimes.layers.index import Certificates, Index
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.recipe import PLACE, Recipe, Step
+from clowdy.runtimes.layers.sources import certificate_folders, holders
 from clowdy.runtimes.runner import Python
 from clowdy.runtimes.sandbox.command import PACKAGES, System
 from clowdy.schema.units import MEBIBYTE
 
-_PLACE = "/build"
 _UV = "/uv"
 _TMP_BYTES = 64 * MEBIBYTE
 _HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"
 _SWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
-_SYSTEM_CERTIFICATES = "/etc/ssl/certs"
-_COMPILE = Path(__file__).with_name("compile_worker.py").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,113 +91,64 @@ class Workshop:
             os.chown(path, self.uid, self.uid)
 
     def resolve(self) -> Job:
-        """Turns `wanted.txt` into the lock; versions that the lock has already are preferred."""
-        place = self._place
-        return self._uv(
-            *("pip", "compile", f"{place}/wanted.txt", "--output-file", f"{place}/lock.txt"),
-            *("--generate-hashes", "--no-header", "--no-annotate"),
-        )
+        """Turns `wanted.txt` into the lock."""
+        return self._job(self._recipe.resolve(self._certificates), share_network=self.index.needs_network)
 
     def install(self) -> Job:
-        """Installs what the lock says, and nothing that it does not."""
-        place = self._place
-        return self._uv(
-            *("pip", "install", "--requirements", f"{place}/lock.txt", "--target", f"{place}/site"),
-            *("--require-hashes", "--no-deps"),
-        )
+        """Installs what the lock says."""
+        return self._job(self._recipe.install(self._certificates), share_network=self.index.needs_network)
 
     def version(self) -> Job:
         """Says which uv it is: a trial of the isolation."""
-        return self._job([self._uv_program, "--version"], self._base, share_network=False, wrapped=False)
+        return self._job(self._recipe.version(), share_network=False)
 
     def compile(self) -> Job:
-        """Compiles what was installed; it sees nothing else, and has neither network nor credentials."""
+        """Compiles what was installed; it sees nothing else, and has no network."""
         folder = str(self.site) if self.isolation is None else PACKAGES
-        python = (self.python.executable, "-I", "-S", "-W", "ignore")
-        return self._job(
-            [*python, "-c", _COMPILE, folder, str(max(1, round(self.limits.cpu)))],
-            {"PATH": os.defpath, "LANG": "C.UTF-8"},
-            binds=(Bind(str(self.shown / "site"), PACKAGES, writable=True),),
-            share_network=False,
-            wrapped=False,
+        site = (Bind(str(self.shown / "site"), PACKAGES, writable=True),)
+        return self._job(self._recipe.compile(folder), binds=site, share_network=False)
+
+    @property
+    def _recipe(self) -> Recipe:
+        place = str(self.scratch) if self.isolation is None else PLACE
+        uv = str(self.uv) if self.isolation is None else _UV
+        return Recipe(place, f"{place}/site", uv, self.python.executable, self.index, self.limits)
+
+    @property
+    def _certificates(self) -> Certificates:
+        place = self._recipe.place
+        file, client = (
+            f"{place}/{name}.pem" if (self.scratch / f"{name}.pem").exists() else None for name in ("ca", "client")
         )
-
-    @property
-    def _place(self) -> str:
-        return str(self.scratch) if self.isolation is None else _PLACE
-
-    @property
-    def _uv_program(self) -> str:
-        return str(self.uv) if self.isolation is None else _UV
-
-    @property
-    def _base(self) -> dict[str, str]:
-        home = f"{self._place}/home"
-        return {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home}
-
-    def _uv(self, *arguments: str) -> Job:
-        place = self._place
-        held = {name: f"{place}/{name}.pem" for name in ("ca", "client") if (self.scratch / f"{name}.pem").exists()}
-        # Settings by environment alone: what stands in a command any user of the machine can read.
-        environment = {
-            **self._base,
-            **self.index.environment(certificates=held.get("ca"), client_certificate=held.get("client")),
-            # A cache of its own: what one build downloads, no other one trusts.
-            "UV_CACHE_DIR": f"{place}/cache",
-            "UV_HTTP_TIMEOUT": str(max(1, round(self.limits.stall_seconds))),
-            "UV_HTTP_RETRIES": str(self.limits.retries),
-            "UV_LINK_MODE": "hardlink",
-            "UV_NO_PROGRESS": "1",
-            "UV_PYTHON_DOWNLOADS": "never",
-            "UV_KEYRING_PROVIDER": "disabled",
-            "NO_COLOR": "1",
-        }
-        command = [
-            *(self._uv_program, *arguments, "--python", self.python.executable),
-            *("--only-binary", ":all:", "--no-config", "--color", "never"),
-            *(("--no-index",) if self.index.no_index else ()),
-        ]
-        return self._job(command, environment, share_network=self.index.needs_network)
+        return Certificates(file, self.index.certificate_folder, client)
 
     def _job(
         self,
-        program: Sequence[str],
-        environment: Mapping[str, str],
+        step: Step,
         *,
         binds: Sequence[Bind] | None = None,
         share_network: bool,
-        wrapped: bool = True,
     ) -> Job:
-        job = Job(program, self.scratch, environment, self.uid)
+        job = Job(step.argv, self.scratch, step.env, self.uid)
         if self.isolation is None:
             return job
         argv = build_command(
             self.isolation.bubblewrap,
             self.isolation.system,
             binds=self._binds() if binds is None else binds,
-            folder=PACKAGES if binds is not None else _PLACE,
+            folder=PACKAGES if binds is not None else PLACE,
             tmp_bytes=_TMP_BYTES,
             share_network=share_network,
-            program=program,
+            program=step.argv,
         )
-        if share_network and wrapped and self.wrap is not None:
+        if share_network and self.wrap is not None:
             argv = self.wrap(argv)
         return replace(job, argv=argv, filter=self.isolation.filter)
 
     def _binds(self) -> list[Bind]:
-        binds = [Bind(str(self.shown), _PLACE, writable=True), Bind(str(self.uv), _UV)]
+        binds = [Bind(str(self.shown), PLACE, writable=True), Bind(str(self.uv), _UV)]
         binds += [
             Bind(str(self.shown / "etc" / name), f"/etc/{name}") for name in ("hosts", "nsswitch.conf", "resolv.conf")
         ]
-        certificates = {self.index.certificate_folder}
-        if self.index.system_certificates:
-            certificates.add(_SYSTEM_CERTIFICATES)
-        readable = [folder for folder in certificates if folder is not None and Path(folder).is_dir()]
-        readable += [str(_holder(folder)) for folder in self.index.folders]
-        return binds + [Bind(each, each) for each in sorted(set(readable))]
-
-
-def _holder(folder: Path) -> Path:
-    """The folder to show for an index: pages of `simple/` link to files beside it."""
-    beside = folder.parent
-    return beside if folder.name == "simple" and beside != beside.parent else folder
+        readable = {*certificate_folders(self.index), *holders(self.index)}
+        return binds + [Bind(str(each), str(each)) for each in sorted(readable)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.layers.index import Index, read_index
+from clowdy.runtimes.layers.index import Certificates, Index, read_index
 from clowdy.runtimes.layers.pip_settings import pip_files, read_pip_settings
 
 
@@ -23,7 +23,7 @@ def test_settings_of_pip_fill_what_those_of_uv_leave_open() -> None:
     assert index.default == "https://uv.example/simple"
     assert index.extra == ("https://extra.example/simple", "https://more.example/simple")
     assert index.proxies == {"HTTP_PROXY": "http://proxy.example:3128", "HTTPS_PROXY": "http://other.example:1"}
-    told = index.environment(certificates="/build/ca.pem", client_certificate=None)
+    told = index.environment(Certificates(file="/build/ca.pem"))
     assert told["UV_DEFAULT_INDEX"] == "https://uv.example/simple"
     assert told["UV_INDEX"] == "https://extra.example/simple https://more.example/simple"
     assert told["UV_INSECURE_HOST"] == "pip.example"
@@ -39,7 +39,7 @@ def test_nothing_else_of_the_environment_is_passed_on() -> None:
         "CLOWDY_SECRET_KEY": "x",
         "A": "1",
     }
-    assert read_index(environ, {}).environment(certificates=None, client_certificate=None) == {}
+    assert read_index(environ, {}).environment(Certificates()) == {}
 
 
 def test_the_environment_of_pip_is_over_its_files_and_a_later_file_over_an_earlier_one(tmp_path: Path) -> None:
