@@ -82,7 +82,9 @@ def _sandbox(config: Config, folder: Path) -> SandboxDriver:
 def _docker(config: Config, folder: Path) -> DockerDriver:
     policy = Policy(allow_private=config.allow_private_networks)
     engine = Engine()
-    images = Images(engine, server_name(folder), folder / "docker", config.docker_image)
+    # Images belong to the data directory wherever the driver's files are: those that `doctor` makes are then the
+    # server's own, and no further names stay behind.
+    images = Images(engine, server_name(config.data_dir), folder / "docker", config.docker_image)
     return DockerDriver(folder, engine, images, policy=policy)
 
 
