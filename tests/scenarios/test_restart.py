@@ -18,7 +18,7 @@ def test_live_releases_are_prepared_for_another_python(own_server: Server, tmp_p
     file = own_server.data / "runtime.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"python": "3.0.1"}))
     own_server.start()
-    assert "with Python 3.0.1: live releases are prepared for it" in own_server.log
+    assert "(before: 3.0.1): live releases are prepared for it" in own_server.log
     assert own_server.call(name).headers["X-Clowdy-Release"] == "1"
     assert json.loads(file.read_text())["python"] != "3.0.1"
 
