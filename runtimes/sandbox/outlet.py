@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,6 @@ from clowdy.runtimes.sandbox.network import (
     rewrite_command,
 )
 from clowdy.runtimes.sandbox.watcher import descendants
-
-log = logging.getLogger(__name__)
 
 CONNECTION_PROCESSES = 8
 CONNECTION_FILES = 4096
@@ -43,9 +40,7 @@ class Outlet:
         self._python = ""
         self._outside: Outside | None = None
         self._missing: str | None = "the driver is not open"
-        self._watch = AddressWatch(self._changed)
-        self._work: asyncio.Task[None] | None = None
-        self._again = False
+        self._watch = AddressWatch(self._follow)
         self.generation = 0
         """Counts how often the rules changed."""
         self.failed: str | None = None
@@ -92,34 +87,18 @@ class Outlet:
                 host = await loop.run_in_executor(None, host_addresses, self._outside.ip)
                 self._outside = replace(self._outside, host=host)
 
-    def _changed(self) -> None:
-        self._again = True
-        if self._work is None:
-            self._work = asyncio.get_running_loop().create_task(self._follow())
-
     async def _follow(self) -> None:
-        try:
-            while self._again:
-                self._again = False
-                before, missed = self._outside, self._missing is not None
-                await self._find()
-                if self._outside != before:
-                    self.generation += 1
-                    await self._rewrite()
-                if missed and self._missing is None:
-                    await self._retry()
-        except Exception:
-            log.exception("the rules of functions with a network could not be brought up to date")
-        finally:
-            self._work = None
+        before, missed = self._outside, self._missing is not None
+        await self._find()
+        if self._outside != before:
+            self.generation += 1
+            await self._rewrite()
+        if missed and self._missing is None:
+            await self._retry()
 
     async def close(self) -> None:
         """Stops watching."""
-        self._watch.close()
-        work, self._work = self._work, None
-        if work is not None:
-            work.cancel()
-            await asyncio.wait([work])
+        await self._watch.close()
 
 
 def inside_of(pid: int) -> int | None:
