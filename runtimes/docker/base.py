@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clowdy.runtimes.api import DriverUnavailable
-from clowdy.runtimes.docker.container import SERVER, maker_config
+from clowdy.runtimes.docker.container import NO_NETWORK, SERVER, maker_config
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused, raise_errors
 from clowdy.runtimes.runner import OLDEST, Python
 
@@ -133,9 +133,17 @@ async def make(
         await asyncio.shield(discard(engine, container))
 
 
-async def run(engine: Engine, image: str, program: Sequence[str], server: str) -> str:
+async def run(
+    engine: Engine,
+    image: str,
+    program: Sequence[str],
+    server: str,
+    *,
+    network: str = NO_NETWORK,
+    capabilities: Sequence[str] = (),
+) -> str:
     """What `program` prints in a container that is gone afterwards; raises Refused where it fails."""
-    config = maker_config(image, program, labels={SERVER: server})
+    config = maker_config(image, program, network=network, capabilities=capabilities, labels={SERVER: server})
     container = await engine.ask(lambda client: client.create_container_from_config(config)["Id"])
     try:
         return await _run(engine, container)

@@ -51,7 +51,9 @@ def instance_config(
         "ReadonlyRootfs": True,
         "NetworkMode": network,
         # Nobody answers there: without it the host's resolvers would be named to functions that cannot reach them.
-        "Dns": list(resolvers) or ["127.0.0.1"],
+        "Dns": ["127.0.0.1"] if network == NO_NETWORK else list(resolvers),
+        # None of the host's domains.
+        "DnsSearch": ["."],
         "Tmpfs": {"/tmp": f"size={limits.tmp_bytes},mode=1777,nosuid,nodev,exec"},  # noqa: S108  (the container's own)
         "ShmSize": limits.tmp_bytes,
         "Ulimits": [
@@ -89,14 +91,16 @@ def maker_config(
     file_bytes: int = 2 * GIBIBYTE,
     mounts: Sequence[Mount] = (),
     resolvers: Sequence[str] = (),
+    capabilities: Sequence[str] = (),
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A container whose files become an image."""
+    """A container whose files become an image, or which does something once."""
     config = _config(image, program, user=user, labels=labels)
     config["HostConfig"] |= {
         **resources(memory_bytes, cpu),
         "PidsLimit": processes + _INIT_PROCESSES,
         "NetworkMode": network,
+        "CapAdd": list(capabilities),
         "Dns": list(resolvers),
         "Ulimits": [*_limit("nofile", open_files), *_limit("fsize", file_bytes), *_limit("core", 0)],
         "Mounts": [

@@ -9,12 +9,14 @@ import logging
 import os
 import secrets
 import socket
+from functools import partial
 from pathlib import Path
 
 from clowdy.runtimes.api import DriverUnavailable, Instance, Kind, Limits, Promise
 from clowdy.runtimes.code import CodeCache, remove
 from clowdy.runtimes.docker.cell import ContainerCell
-from clowdy.runtimes.docker.container import APP, GROUP, NO_NETWORK, RUNNER, SERVER, Mount, instance_config
+from clowdy.runtimes.docker.connections import NOWHERE, Connection, Connections, Place
+from clowdy.runtimes.docker.container import APP, GROUP, RUNNER, SERVER, Mount, instance_config
 from clowdy.runtimes.docker.doorway import Doorway
 from clowdy.runtimes.docker.engine import Engine, Facts, Missing, Refused
 from clowdy.runtimes.docker.images import Images
@@ -60,18 +62,28 @@ class DockerDriver:
 
     name = "docker"
 
-    def __init__(self, data_dir: Path, engine: Engine, images: Images, *, policy: Policy = PUBLIC_ONLY) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        engine: Engine,
+        images: Images,
+        *,
+        policy: Policy = PUBLIC_ONLY,
+        connections: Connections | None = None,
+    ) -> None:
         self._server = server_name(data_dir)
         self._root = data_dir / "runtime" / "docker"
         self._engine = engine
         self._images = images
-        self._policy = policy
+        self.connections = connections or Connections(engine, images, self._server, policy)
+        """What has a network in it, builds included."""
         self._facts: Facts | None = None
         self._cache = CodeCache(self._root / "blobs")
         self._filter = b""
         self._identities: Identities
         self._inotify = Inotify()
         self._instances: dict[RunnerInstance, ContainerCell] = {}
+        self._connected: dict[RunnerInstance, Connection] = {}
         self._left: set[str] = set()
         self._first: RunnerInstance | None = None
         self._work = Tasks()
@@ -90,6 +102,8 @@ class DockerDriver:
         if facts is None:
             return frozenset()
         limits = {Promise.MEMORY: facts.memory, Promise.PROCESSES: facts.processes, Promise.CPU: facts.cpu}
+        if self.no_network is None:
+            limits[Promise.CLOSED_NETWORK] = True
         return _ALWAYS | {promise for promise, holds in limits.items() if holds}
 
     @property
@@ -103,7 +117,7 @@ class DockerDriver:
 
     @property
     def no_network(self) -> str | None:
-        return "not built"
+        return self.connections.refusal
 
     @property
     def trouble(self) -> str | None:
@@ -118,6 +132,7 @@ class DockerDriver:
             await asyncio.get_running_loop().run_in_executor(None, self._set_up)
             await self._clear()
             await self._images.open()
+            await self.connections.open()
             self._first = await self._start(_PLAIN)
         except BaseException:
             await self.close()
@@ -156,6 +171,7 @@ class DockerDriver:
         if self._facts is None:
             raise DriverUnavailable("the driver is closed")
         image = await self._images.of(kind.layer)
+        place = NOWHERE if kind.network is Network.OFF else await self.connections.place()
         name = secrets.token_hex(6)
         uid = self._identities.take()
         folder = self._root / "instances" / name
@@ -167,8 +183,8 @@ class DockerDriver:
             uid=uid,
             limits=Limits(),
             mounts=(Mount(str(folder / "app"), APP), Mount(str(folder / "passwd"), "/etc/passwd")),
-            network=NO_NETWORK,
-            resolvers=(),
+            network=place.network,
+            resolvers=place.resolvers,
             labels={SERVER: self._server, "clowdy.instance": name},
         )
         # Of its own, since a thread cannot be cut off: what was begun has to end before it can be removed.
@@ -185,7 +201,7 @@ class DockerDriver:
                     "directory with both at the same path"
                 ) from None
             raise
-        return await self._greet(kind, name, container, folder, uid, doorway)
+        return await self._greet(kind, name, container, folder, uid, doorway, place)
 
     def _furnish(self, folder: Path, uid: int) -> Doorway:
         """The folder of an instance: what it will see as /app, and who it is; blocks."""
@@ -211,7 +227,7 @@ class DockerDriver:
         self._identities.give_back(uid)
 
     async def _greet(
-        self, kind: Kind, name: str, container: str, folder: Path, uid: int, doorway: Doorway
+        self, kind: Kind, name: str, container: str, folder: Path, uid: int, doorway: Doorway, place: Place
     ) -> RunnerInstance:
         """Lets the first program in and waits for the runner that it becomes."""
         cell = ContainerCell(
@@ -233,6 +249,10 @@ class DockerDriver:
         try:
             runner = await self._admitted(container, doorway, (theirs.fileno(), output, output_end))
             cell.note(runner, group_of(runner, self._inotify) if runner else None)
+            if place is not NOWHERE:
+                # Nothing of a function is in it yet.
+                lost = partial(instance.fail, "The instance lost its network")
+                self._connected[instance] = await self.connections.confine(container, place, runner, lost)
         except BaseException:
             await instance.attach(channel)
             await instance.kill()
@@ -268,6 +288,9 @@ class DockerDriver:
 
     def _forget(self, instance: RunnerInstance) -> None:
         self._instances.pop(instance, None)
+        connection = self._connected.pop(instance, None)
+        if connection is not None:
+            self.connections.release(connection)
 
     async def _discard(self, container: str) -> None:
         """Removes a container; raises DriverUnavailable when the engine cannot now, and then tries again later."""
@@ -301,6 +324,8 @@ class DockerDriver:
         await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
         with contextlib.suppress(DriverUnavailable):
             await self._clear()
+        with contextlib.suppress(DriverUnavailable):
+            await self.connections.close()
         self._inotify.close()
         self._inotify = Inotify()
         await self._engine.close()
