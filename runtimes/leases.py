@@ -231,7 +231,9 @@ class Leases:
         if not isinstance(error, StartFailed | DriverUnavailable):
             error = StartFailed(StartReason.RUNTIME, f"the runtime failed: {error!r}")
         fleet.error = error
-        fleet.start_backoff.failed(self._now())
+        if not (isinstance(error, DriverUnavailable) and error.passing):
+            # What may pass at any moment is asked again by the next caller.
+            fleet.start_backoff.failed(self._now())
         if not fleet.slots:
             fleet.fail(fleet.application.parallel if fleet.starting else len(fleet.waiters), error)
 

@@ -42,6 +42,7 @@ class Standbys:
         self._refilling: asyncio.Task[None] | None = None
         self._arriving = PLAIN
         self._backoff = Backoff(free=0)
+        self._passing = Backoff(free=0, most_seconds=1.0)
         self._open = False
 
     @property
@@ -131,7 +132,7 @@ class Standbys:
     def _missing(self) -> Kind | None:
         if not self._open or not self._calm() or self._budget.awaited:
             return None
-        if self._backoff.blocked(self._clock.now()):
+        if self._backoff.blocked(self._clock.now()) or self._passing.blocked(self._clock.now()):
             return None
         if len(self._ready.get(PLAIN, ())) < self._plain:
             return PLAIN if self._fits(PLAIN) else None
@@ -156,6 +157,10 @@ class Standbys:
         try:
             instance = await within(self._clock, 10.0, self._driver.start(kind))
         except (DriverUnavailable, TimeoutError) as error:
+            if isinstance(error, DriverUnavailable) and error.passing:
+                # Nothing is wrong with the kind, and to find out again costs nothing.
+                self._passing.failed(self._clock.now())
+                return
             if kind == PLAIN:
                 self._backoff.failed(self._clock.now())
             else:

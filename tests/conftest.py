@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.engine import PrivateEngine, start_or_skip
+from tests.engine import PrivateEngine, make_base_image, start_or_skip
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,13 @@ def engine() -> Iterator[PrivateEngine]:
     engine = start_or_skip(PrivateEngine())
     yield engine
     engine.stop()
+
+
+@pytest.fixture(scope="session")
+def functions_engine(engine: PrivateEngine) -> PrivateEngine:
+    """The same, with a base image made from this machine."""
+    make_base_image(engine)
+    return engine
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -15,6 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from clowdy.runtimes.docker import system_image
+from clowdy.runtimes.docker.engine import Engine
+from clowdy.runtimes.runner import find_python
 
 _INIT = Path(__file__).with_name("engine_init.py")
 _WHERE = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -218,6 +223,20 @@ def start_or_skip(engine: PrivateEngine) -> PrivateEngine:
         if os.environ.get("CI"):
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
+
+
+def make_base_image(engine: PrivateEngine) -> None:
+    """Gives it the base image that `clowdy doctor --make-base-image` makes."""
+
+    async def make() -> None:
+        asked = Engine(engine.url)
+        await asked.open()
+        try:
+            await system_image.make(asked, find_python(None, for_any_user=True))
+        finally:
+            await asked.close()
+
+    asyncio.run(make())
 
 
 def _check_programs(path: str) -> None:

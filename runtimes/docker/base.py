@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -39,12 +39,15 @@ class Base:
     platform: str
 
 
-async def find_base(engine: Engine, wanted: str | None, server: str, known: Base | None = None) -> Base:
+async def find_base(
+    engine: Engine, wanted: str | None, server: str, known: Base | None, make_local: Callable[[], Awaitable[str]]
+) -> Base:
     """The base image that `wanted` names, pulled if need be; without a name the local one, else the usual one.
 
-    It is looked into unless it is the one that is `known`. Raises DriverUnavailable with the cure.
+    It is looked into unless it is the one that is `known`. A local one that was in use and is gone is made again by
+    `make_local`. Raises DriverUnavailable with the cure.
     """
-    name, image = await _find_image(engine, wanted, known)
+    name, image = await _find_image(engine, wanted, known, make_local)
     if known is not None and known.id == image["Id"] and await _is_there(engine, known.root):
         return known
     volumes = (image.get("Config") or {}).get("Volumes")
@@ -80,7 +83,9 @@ async def _is_there(engine: Engine, image: str) -> bool:
     return True
 
 
-async def _find_image(engine: Engine, wanted: str | None, known: Base | None) -> tuple[str, Mapping[str, Any]]:
+async def _find_image(
+    engine: Engine, wanted: str | None, known: Base | None, make_local: Callable[[], Awaitable[str]]
+) -> tuple[str, Mapping[str, Any]]:
     candidates = [(name, name) for name in ([wanted] if wanted else [LOCAL, USUAL])]
     if known is not None and known.name in (name for name, _ in candidates):
         # Its name was taken away, but what was built on it has kept it.
@@ -90,6 +95,9 @@ async def _find_image(engine: Engine, wanted: str | None, known: Base | None) ->
             return name, await engine.ask(methodcaller("inspect_image", image))
         except Missing:
             continue
+    if wanted is None and known is not None and known.name == LOCAL:
+        made = await make_local()
+        return LOCAL, await engine.ask(lambda client: client.inspect_image(made))
     name = wanted or USUAL
     log.info("pulling the base image %s", name)
     try:

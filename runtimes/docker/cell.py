@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from clowdy.runtimes.api import Application, DriverUnavailable, Limits
+from clowdy.runtimes.api import Application, Limits
 from clowdy.runtimes.code import CodeCache
 from clowdy.runtimes.docker.container import APP, PACKAGES
 from clowdy.runtimes.docker.engine import Engine
@@ -21,7 +21,8 @@ USUAL = Limits()
 
 
 class ContainerCell:
-    """Implements `instance.Cell` for a container. `folder` is the instance's; `discard` has the engine remove it."""
+    """Implements `instance.Cell` for a container. `folder` is the instance's; `discard` has the engine
+    remove it, whatever becomes of that."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class ContainerCell:
         layer: str | None,
         network: Network,
         cache: CodeCache,
-        discard: Callable[[str], Awaitable[None]],
+        discard: Callable[[str], asyncio.Task[None]],
         give_back: Callable[[], None],
     ) -> None:
         self._engine = engine
@@ -88,14 +89,13 @@ class ContainerCell:
         return self._confined is not None and self._confined.throttled
 
     async def destroy(self) -> None:
-        await self.process.kill()
+        killed = await self.process.kill()
         if self._group is not None:
             self._group.forget()
-        try:
-            await self._discard(self._container)
-        except DriverUnavailable:
-            # The driver knows what is left, and removes it when the engine is back.
-            pass
+        removed = self._discard(self._container)
+        if not killed:
+            # The engine alone can kill it: while it is down, what is left goes when it is back.
+            await asyncio.wait([removed])
         self.process.close()
         await asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(self._folder, ignore_errors=True))
         self._give_back()

@@ -237,7 +237,7 @@ class DockerDriver:
             kind.layer,
             kind.network,
             self._cache,
-            self._discard,
+            lambda each: self._work.spawn(self._discard(each), (DriverUnavailable,)),
             lambda: self._identities.give_back(uid),
         )
         channel, theirs = socket.socketpair()
@@ -322,6 +322,7 @@ class DockerDriver:
         self._first = None
         await self._work.settle()
         await asyncio.gather(*(instance.kill() for instance in list(self._instances)))
+        await self._work.settle()
         with contextlib.suppress(DriverUnavailable):
             await self._clear()
         with contextlib.suppress(DriverUnavailable):

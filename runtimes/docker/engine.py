@@ -32,7 +32,8 @@ OLDEST_API = (1, 41)
 """That of Docker Engine 20.10."""
 
 CURE = "systemctl start docker"
-_SECONDS = 30
+_SECONDS = 15
+_LONG_SECONDS = 1800
 _THREADS = 16
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -85,6 +86,7 @@ class Engine:
         self.down: EngineDown | None = None
         """Why it does not answer now; None while it does."""
         self._client: Any = None
+        self._patient: Any = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
         self._watching: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,19 +99,18 @@ class Engine:
                 f"DOCKER_HOST names {self.address}, and functions need an engine on this machine. "
                 "Cure: unset it, or name a socket (unix:///var/run/docker.sock)"
             )
-        self._client = await self._loop.run_in_executor(self._threads, self._connect)
+        self._client, self._patient = await self._loop.run_in_executor(self._threads, self._connect)
         version, info = await asyncio.gather(
             self.ask(lambda client: client.version()), self.ask(lambda client: client.info())
         )
         return read_facts(version, info)
 
-    def _connect(self) -> Any:
+    def _connect(self) -> tuple[Any, Any]:
         try:
-            # The SDK does not close the socket of a connection that fails, and this one is tried again and again.
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(_SECONDS)
-                probe.connect(self.address.removeprefix("unix://"))
-            return docker.APIClient(self.address, version="auto", timeout=_SECONDS, max_pool_size=_THREADS)
+            self._knock()
+            client = docker.APIClient(self.address, version="auto", timeout=_SECONDS, max_pool_size=_THREADS)
+            known = client.api_version
+            return client, docker.APIClient(self.address, version=known, timeout=_LONG_SECONDS, max_pool_size=_THREADS)
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._translate(error) from None
 
@@ -127,14 +128,22 @@ class Engine:
             self._lost(error)
             raise
 
-    def ask_here(self, question: Callable[[Any], Answer]) -> Answer:
-        """The same from a thread, which it blocks."""
-        if self._client is None:
+    def ask_here(self, question: Callable[[Any], Answer], *, long: bool = False) -> Answer:
+        """The same from a thread, which it blocks; `long` for what may be silent for minutes."""
+        client = self._patient if long else self._client
+        if client is None:
             raise EngineDown(f"the connection to the Docker Engine at {self.address} is closed")
         try:
-            return question(self._client)
+            self._knock()
+            return question(client)
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._translate(error) from None
+
+    def _knock(self) -> None:
+        """Raises OSError where nobody listens: the SDK would leave a socket open for each time that it finds out."""
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(_SECONDS)
+            knocking.connect(self.address.removeprefix("unix://"))
 
     def limit(self, container: str, memory_bytes: int, cpu: float) -> Future[Any]:
         """Sets what a running container may use; to be waited for in a thread."""
@@ -151,7 +160,7 @@ class Engine:
 
     def in_thread(self, question: Callable[[Any], Answer]) -> asyncio.Future[Answer]:
         """The answer of what may take long, as a build's output, without a guard against an engine that is down."""
-        return asyncio.get_running_loop().run_in_executor(self._threads, self.ask_here, question)
+        return asyncio.get_running_loop().run_in_executor(self._threads, partial(self.ask_here, question, long=True))
 
     def _translate(self, error: Exception) -> DriverUnavailable:
         if isinstance(error, NotFound):
@@ -195,10 +204,12 @@ class Engine:
             watching.cancel()
             await asyncio.wait([watching])
         client, self._client = self._client, None
+        patient, self._patient = self._patient, None
         self.down = None
         if client is not None:
             await asyncio.get_running_loop().run_in_executor(None, partial(self._threads.shutdown, wait=True))
             client.close()
+            patient.close()
             self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
 
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from clowdy.runtimes.api import DriverUnavailable
-from clowdy.runtimes.docker.base import Base, find_base, make, repository
+from clowdy.runtimes.docker import system_image
+from clowdy.runtimes.docker.base import LOCAL, Base, find_base, make, repository
 from clowdy.runtimes.docker.container import GROUP, RUNNER
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused
-from clowdy.runtimes.runner import Python, runner_sources
+from clowdy.runtimes.runner import Python, find_python, runner_sources
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +79,15 @@ class Images:
     async def open(self) -> None:
         """Finds the base image and what is built on it; raises DriverUnavailable with the cure."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._base = await find_base(self._engine, self._wanted, self._server, self._remembered())
+        self._base = await find_base(self._engine, self._wanted, self._server, self._remembered(), self._make_local)
         self._remember(self._base)
         self._functions.clear()
         await self.look()
         await self.of(None)
+
+    async def _make_local(self) -> str:
+        log.warning("the base image %s is gone, and made from this machine again", LOCAL)
+        return await system_image.make(self._engine, find_python(None, for_any_user=True))
 
     async def look(self) -> None:
         """Looks which packages images there are."""

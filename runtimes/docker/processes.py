@@ -37,18 +37,16 @@ class ContainerProcess:
 
     async def wait(self, seconds: float) -> int | None:
         # The channel ends some 50 ms before the engine knows of it, and later on a busy machine.
-        deadline = asyncio.get_running_loop().time() + max(seconds, _PATIENCE_SECONDS)
         try:
-            while True:
-                found = await self._engine.ask(lambda client: client.inspect_container(self._container))
-                state = found["State"]
-                if not state["Running"] and state["Status"] != "created":
-                    self.oom_killed = bool(state["OOMKilled"])
-                    return int(state["ExitCode"])
-                if asyncio.get_running_loop().time() > deadline:
-                    return None
-                await asyncio.sleep(_PAUSE_SECONDS)
-        except DriverUnavailable:
+            async with asyncio.timeout(max(seconds, _PATIENCE_SECONDS)):
+                while True:
+                    found = await self._engine.ask(lambda client: client.inspect_container(self._container))
+                    state = found["State"]
+                    if not state["Running"] and state["Status"] != "created":
+                        self.oom_killed = bool(state["OOMKilled"])
+                        return int(state["ExitCode"])
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        except (DriverUnavailable, TimeoutError):
             return None
 
     async def kill(self) -> bool:

@@ -24,7 +24,11 @@ LABEL = "clowdy.system"
 
 _NAME = LOCAL.split(":")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/ls", "/bin/sleep", "/bin/true", "/usr/bin/env")
+_PROGRAMS = (
+    *("/bin/sh", "/bin/cat", "/bin/cp", "/bin/date", "/bin/echo", "/bin/grep", "/bin/ls", "/bin/mkdir", "/bin/mv"),
+    *("/bin/rm", "/bin/sed", "/bin/sleep", "/bin/true", "/bin/uname"),
+    *("/usr/bin/cut", "/usr/bin/env", "/usr/bin/head", "/usr/bin/sort", "/usr/bin/tail", "/usr/bin/tr", "/usr/bin/wc"),
+)
 _TOP_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _BUNDLES = (
@@ -61,8 +65,8 @@ def pack(python: Python, target: BinaryIO) -> str:
 
     The same files make the same tar, byte for byte. It holds the interpreter at its own path and as `python3` and
     `python` in /usr/local/bin, its standard library without tests and tkinter, compiled, its libraries and those on
-    which wheels rely, certificates, time zones, and `sh`, `cat`, `ls`, `sleep`, `true` and `env`. Of this machine's
-    /etc it holds the certificates alone. Raises DriverUnavailable.
+    which wheels rely, certificates, time zones, and what a line of shell most often needs (`_PROGRAMS`). Of this
+    machine's /etc it holds the certificates alone. Raises DriverUnavailable.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="clowdy-base-") as scratch:

@@ -402,7 +402,8 @@ class Gateway:
                 return Refusal(503, "start_failed", "Function did not start", (("Retry-After", "5"),), error.text)
             case _:
                 detail = "Functions cannot run on this server now"
-                return Refusal(503, "unavailable", detail, (("Retry-After", "30"),), str(error))
+                later = "5" if isinstance(error, DriverUnavailable) and error.passing else "30"
+                return Refusal(503, "unavailable", detail, (("Retry-After", later),), str(error))
 
 
 def describes_itself(mount: Mount, path: str | None) -> bool:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import applications, calls, gateway, many, pushes, starts, steady
+from tests.bench import applications, calls, docker, gateway, many, pushes, starts, steady
 from tests.bench.table import Figure, show
 
 Row = Callable[[Path], Iterable[Figure]]
@@ -23,6 +23,7 @@ Row = Callable[[Path], Iterable[Figure]]
 ROWS: dict[str, Row] = {
     "throughput": gateway.throughput,
     "starts": starts.starts,
+    "docker": docker.docker,
     "push": pushes.small,
     "large": pushes.large,
     "requirements": applications.requirements,

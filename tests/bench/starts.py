@@ -24,8 +24,8 @@ def starts(folder: Path) -> Iterator[Figure]:
     python = find_python(None, for_any_user=True).executable
     against = f"{Path(python).name} -I -S -c pass"
     with clowdy(folder / "ready") as server, clowdy(folder / "none", CLOWDY_STANDBYS="0") as bare:
-        _deploy(server, folder / "one", SINGLE + AT_ONCE * ROUNDS)
-        _deploy(bare, folder / "two", SINGLE)
+        deploy(server, folder / "one", SINGLE + AT_ONCE * ROUNDS)
+        deploy(bare, folder / "two", SINGLE)
         standbys = _settled(server)
         with_standby: list[float] = []
         without: list[float] = []
@@ -33,10 +33,10 @@ def starts(folder: Path) -> Iterator[Figure]:
         with Caller(server.port) as caller, Caller(bare.port) as other:
             for number in range(SINGLE):
                 interpreter.append(start_of(python))
-                with_standby.append(caller.milliseconds(_path(number)))
+                with_standby.append(caller.milliseconds(path_of(number)))
                 _settled(server, standbys + number + 1)
                 interpreter.append(start_of(python))
-                without.append(other.milliseconds(_path(number)))
+                without.append(other.milliseconds(path_of(number)))
         weights = [sum(map(memory, [first, *below(first)])) for first in _instances(bare)]
         slow: list[float] = []
         for turn in range(ROUNDS):
@@ -44,7 +44,7 @@ def starts(folder: Path) -> Iterator[Figure]:
             numbers = range(SINGLE + AT_ONCE * turn, SINGLE + AT_ONCE * (turn + 1))
             interpreter.append(start_of(python))
             callers = [Caller(server.port) for _ in numbers]
-            slow.append(slowest(callers, [_path(number) for number in numbers]))
+            slow.append(slowest(callers, [path_of(number) for number in numbers]))
             for caller in callers:
                 caller.__exit__()
     start = middle(interpreter)
@@ -67,7 +67,7 @@ def starts(folder: Path) -> Iterator[Figure]:
     )
 
 
-def _deploy(server: Server, folder: Path, functions: int) -> None:
+def deploy(server: Server, folder: Path, functions: int) -> None:
     """Functions that are tried together in one instance, so that each is cold when it is called."""
     names = [f"f{number}" for number in range(functions)]
     listed = "".join(f"  {name}: {{handler: functions/hello.py:handler, memory: 64MB}}\n" for name in names)
@@ -77,7 +77,8 @@ def _deploy(server: Server, folder: Path, functions: int) -> None:
     client.push()
 
 
-def _path(number: int) -> str:
+def path_of(number: int) -> str:
+    """Where one of the functions answers."""
     return f"/api/gateway/shop/f{number}"
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import DriverUnavailable, Promise
-from tests.contracts.drivers import DRIVERS, VARIANTS
+from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
+from tests.contracts.drivers import DOCKER, DRIVERS, NAMES, VARIANTS, docker_driver
 from tests.contracts.world import World
 
 
@@ -22,13 +22,29 @@ def folders() -> Iterator[Path]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "world" in metafunc.fixturenames:
+    if "driver_name" in metafunc.fixturenames:
         isolation = metafunc.module.__name__.endswith("test_isolation")
-        names = {**DRIVERS, **VARIANTS} if isolation else DRIVERS
+        names = [*NAMES, *(VARIANTS if isolation else ())]
         # Instances take most of the suite's time: `make test-fast` asks one driver what it answers, and no more.
         answers = metafunc.module.__name__.endswith("test_answers")
         marks = {name: () if answers and name == "process" else (pytest.mark.slow,) for name in names}
-        metafunc.parametrize("world", [pytest.param(name, marks=marks[name]) for name in names], indirect=True)
+        metafunc.parametrize("driver_name", [pytest.param(name, marks=marks[name]) for name in names], indirect=True)
+
+
+@pytest.fixture
+def driver_name(request: pytest.FixtureRequest) -> str:
+    """Which driver is under contract."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make_driver(request: pytest.FixtureRequest, driver_name: str, folders: Path) -> Callable[[], Driver]:
+    """Makes a driver, always of the same data directory."""
+    if driver_name == DOCKER:
+        address = request.getfixturevalue("functions_engine").url
+        return lambda: docker_driver(folders / driver_name, address)
+    make = {**DRIVERS, **VARIANTS}[driver_name]
+    return lambda: make(folders / driver_name, folders / f"{driver_name}-run")
 
 
 @pytest.fixture
@@ -38,18 +54,16 @@ def layers(world: World, folders: Path) -> Path:
 
 
 @pytest.fixture
-async def world(request: pytest.FixtureRequest, folders: Path) -> AsyncIterator[World]:
+async def world(driver_name: str, make_driver: Callable[[], Driver], folders: Path) -> AsyncIterator[World]:
     """An open driver. What it leaves behind fails the test."""
-    name = request.param
-    data_dir = folders / name
-    driver = {**DRIVERS, **VARIANTS}[name](data_dir, folders / f"{name}-run")
+    driver = make_driver()
     try:
         await driver.open()
     except DriverUnavailable as error:
-        pytest.skip(f"{name}: {error}")
+        pytest.skip(f"{driver_name}: {error}")
     yield World(driver)
     await driver.close()
-    left = list(data_dir.glob("runtime/*/instances/*"))
+    left = list((folders / driver_name).glob("runtime/*/instances/*"))
     assert not left
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clowdy.runtimes.api import Driver
+from clowdy.runtimes.docker.driver import DockerDriver, server_name
+from clowdy.runtimes.docker.engine import Engine
+from clowdy.runtimes.docker.images import Images
 from clowdy.runtimes.process import ProcessDriver
 from clowdy.runtimes.sandbox import SandboxDriver
 
@@ -19,6 +22,12 @@ def _watched_sandbox(data_dir: Path, run_dir: Path) -> Driver:
     return SandboxDriver(data_dir, run_dir, use_groups=False)
 
 
+def docker_driver(data_dir: Path, address: str) -> DockerDriver:
+    """On the engine at `address`."""
+    engine = Engine(address)
+    return DockerDriver(data_dir, engine, Images(engine, server_name(data_dir), data_dir / "docker"))
+
+
 def _process(data_dir: Path, run_dir: Path) -> Driver:
     return ProcessDriver(data_dir)
 
@@ -27,3 +36,7 @@ Make = Callable[[Path, Path], Driver]
 DRIVERS: dict[str, Make] = {"sandbox": _sandbox, "process": _process}
 # Other ways to set one up, which change what it keeps apart and nothing else: for the tests of isolation alone.
 VARIANTS: dict[str, Make] = {"watched": _watched_sandbox}
+DOCKER = "docker"
+"""The one driver that needs an engine, which the tests start."""
+
+NAMES = (*DRIVERS, DOCKER)
