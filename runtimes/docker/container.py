@@ -19,6 +19,7 @@ NO_NETWORK = "none"
 PERIOD_MICROSECONDS = 100_000
 _LEAST_QUOTA = 1000
 _MOST_STACK = 8 * MEBIBYTE
+_OWN_BYTES = 64 * MEBIBYTE
 # init is one more.
 _INIT_PROCESSES = 1
 
@@ -91,10 +92,14 @@ def maker_config(
     file_bytes: int = 2 * GIBIBYTE,
     mounts: Sequence[Mount] = (),
     resolvers: Sequence[str] = (),
+    own: Sequence[str] = (),
     capabilities: Sequence[str] = (),
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A container whose files become an image, or which does something once."""
+    """A container whose files become an image, or which does something once.
+
+    What is below the folders `own` goes with it.
+    """
     config = _config(image, program, user=user, labels=labels)
     config["HostConfig"] |= {
         **resources(memory_bytes, cpu),
@@ -102,6 +107,7 @@ def maker_config(
         "NetworkMode": network,
         "CapAdd": list(capabilities),
         "Dns": list(resolvers),
+        "Tmpfs": dict.fromkeys(own, f"size={_OWN_BYTES},mode=1777,nosuid,nodev"),
         "Ulimits": [*_limit("nofile", open_files), *_limit("fsize", file_bytes), *_limit("core", 0)],
         "Mounts": [
             {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": True} for mount in mounts

@@ -85,6 +85,8 @@ class Engine:
         self.on_back: Callable[[], None] = lambda: None
         self.down: EngineDown | None = None
         """Why it does not answer now; None while it does."""
+        self.facts: Facts | None = None
+        """What it said of itself when it was opened."""
         self._client: Any = None
         self._patient: Any = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
@@ -103,7 +105,8 @@ class Engine:
         version, info = await asyncio.gather(
             self.ask(lambda client: client.version()), self.ask(lambda client: client.info())
         )
-        return read_facts(version, info)
+        self.facts = read_facts(version, info)
+        return self.facts
 
     def _connect(self) -> tuple[Any, Any]:
         try:

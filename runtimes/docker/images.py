@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import json
 import logging
-import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from operator import methodcaller
@@ -21,6 +19,7 @@ from typing import Any
 
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.docker import system_image
+from clowdy.runtimes.docker.archive import pack
 from clowdy.runtimes.docker.base import LOCAL, Base, find_base, make, repository
 from clowdy.runtimes.docker.container import GROUP, RUNNER
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused
@@ -227,14 +226,4 @@ def _runner_archive() -> bytes:
     files = {f"{RUNNER[1:]}/{path}": content for path, content in runner_sources().items()}
     files["etc/group"] = _GROUPS.encode()
     folders = {str(parent) for path in files for parent in Path(path).parents if str(parent) not in (".", "etc")}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for folder in sorted(folders):
-            entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(entry)
-        for path, content in sorted(files.items()):
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), 0o444
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+    return pack(dict.fromkeys(folders, 0o755), {path: (0o444, content) for path, content in files.items()})

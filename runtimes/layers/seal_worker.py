@@ -70,8 +70,12 @@ def main(folder: str, most_bytes: str, most_files: str, *emptied: str) -> None:
     except ProcessLookupError:
         pass
     for each in emptied:
-        for name in os.listdir(each):  # noqa: PTH208
-            shutil.rmtree(os.path.join(each, name), ignore_errors=True)  # noqa: PTH118
+        with os.scandir(each) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)  # noqa: PTH108
     print(json.dumps(seal(os.fsencode(folder), int(most_bytes), int(most_files))))  # noqa: T201
 
 

@@ -12,8 +12,10 @@ from clowdy.runtimes.sandbox.watcher import descendants
 
 _ALIVE_TICKS = 5
 _WALK_SECONDS = 5.0
-# What uv keeps of the index, and names of files that the cache and the layer share.
-_BESIDE_BYTES = 128 * 1024 * 1024
+MOST_BESIDE_BYTES = 128 * 1024 * 1024
+"""What uv may keep of the index besides what it installs."""
+
+# Names of files that the cache and the layer share.
 _NAMES_OF_A_FILE = 2
 _BESIDE_FILES = 20_000
 
@@ -100,7 +102,9 @@ class Disk:
     def __init__(self, folder: Path, limits: BuildLimits, now: float) -> None:
         self._folder = folder
         self._limits = limits
-        self._most = Taken(limits.layer_bytes + _BESIDE_BYTES, limits.layer_files * _NAMES_OF_A_FILE + _BESIDE_FILES)
+        self._most = Taken(
+            limits.layer_bytes + MOST_BESIDE_BYTES, limits.layer_files * _NAMES_OF_A_FILE + _BESIDE_FILES
+        )
         found = os.statvfs(folder)
         self._blocks, self._files = found.f_bfree, found.f_ffree
         self._walked_at = now

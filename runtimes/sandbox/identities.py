@@ -55,6 +55,12 @@ def container_identities(data_dir: Path, *, few: bool) -> Identities:
     return Identities(_FIRST + _slot(data_dir) * _SLOT_SIZE, _SLOT_SIZE - _FOR_BUILDS)
 
 
+def container_build_identity(data_dir: Path, *, few: bool) -> int:
+    """The user of builds in containers, which no instance has."""
+    first = container_identities(data_dir, few=few).first
+    return first + (_SMALL_SIZE if few else _SLOT_SIZE) - _FOR_BUILDS
+
+
 def _slot(data_dir: Path) -> int:
     return int.from_bytes(hashlib.sha256(os.fsencode(data_dir.resolve())).digest()[:4], "big") % _SLOTS
 

@@ -98,9 +98,8 @@ class Requirements:
     async def build(self, lock: Lock, say: Say) -> None:
         """The layer of `lock` is there when this returns, and stays for a day whatever becomes of it."""
         self._used[lock.digest] = self._clock()
-        if not self.packages.has(lock.digest):
-            await self.packages.build(lock, say)
-            self._used[lock.digest] = self._clock()
+        await self.packages.build(lock, say)
+        self._used[lock.digest] = self._clock()
 
     def in_use(self) -> frozenset[str]:
         """The layers that a push asked for within a day."""
