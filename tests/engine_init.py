@@ -8,6 +8,7 @@ library only.
 """
 
 import ctypes
+import functools
 import os
 import shutil
 import signal
@@ -19,7 +20,8 @@ from pathlib import Path
 _CLONE_NEWNET = 0x40000000
 _MNT_DETACH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
-_ADDRESS, _GATEWAY, _RESOLVER, _PREFIX = "192.0.0.2", "192.0.0.1", "192.0.0.3", "29"
+_ADDRESS, _GATEWAY, _PREFIX = "192.0.0.2", "192.0.0.1", "29"
+_STAND_IN = "192.0.0.3"
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SECONDS = 10
 
@@ -50,6 +52,19 @@ def _hold() -> tuple[int, int]:
     return pid, going
 
 
+@functools.cache
+def _resolver() -> str:
+    """Whom containers ask for names: who answers this machine, by the same address unless it is the machine's own.
+
+    pasta gives all that comes from there the address that it was told, which has to be the one that was asked.
+    """
+    for line in _RESOLV_CONF.read_text().splitlines():
+        key, *values = line.split()[:2] or [""]
+        if key == "nameserver" and values and "." in values[0]:
+            return _STAND_IN if values[0].startswith("127.") else values[0]
+    return _STAND_IN
+
+
 def _connect(outside: int) -> bool:
     """Whether pasta connected this network with the one that `outside` is."""
     holder, going = _hold()
@@ -59,7 +74,9 @@ def _connect(outside: int) -> bool:
         *("-t", "none", "-u", "none", "-T", "none", "-U", "none"),
         # The engine's own bridge has IPv4 alone.
         *("--no-dhcp", "--no-dhcpv6", "--no-ra", "--ns-ifname", "outside", "-4"),
-        *("--address", _ADDRESS, "--netmask", _PREFIX, "--gateway", _GATEWAY, "--dns-forward", _RESOLVER),
+        # That of the engine's bridges: pasta is not told when a packet is too long for one.
+        *("--mtu", "1500"),
+        *("--address", _ADDRESS, "--netmask", _PREFIX, "--gateway", _GATEWAY, "--dns-forward", _resolver()),
         *("--netns-only", "--netns", f"/proc/{holder}/ns/net"),
     ]
     try:
@@ -77,6 +94,9 @@ def _connect(outside: int) -> bool:
     finally:
         os.close(going)
         os.waitpid(holder, 0)
+    # pasta announces windows in packets that belong to no connection, and the answer to one ends it for containers.
+    invalid = ["-i", "outside", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"]
+    subprocess.run(["iptables", "-I", "INPUT", *invalid], check=True)
     return True
 
 
@@ -87,7 +107,7 @@ def _mount(source: str, target: Path, kind: str, options: str = "") -> None:
 def _name_resolver(folder: Path) -> None:
     """The file may be a link to where nothing is any more."""
     named = folder / "resolv.conf"
-    named.write_text(f"nameserver {_RESOLVER}\n")
+    named.write_text(f"nameserver {_resolver()}\n")
     target = _RESOLV_CONF.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.touch()

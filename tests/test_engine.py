@@ -25,7 +25,12 @@ pytestmark = [pytest.mark.slow]
 Start = Callable[..., PrivateEngine]
 _PYTHON = next(path for path in ("/usr/bin/python3", os.path.realpath(sys.executable)) if os.path.exists(path))
 _SOCKETS = Path("/run/containerd/s")
-_CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)"
+_CONNECT = """
+import socket, ssl, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
+if sys.argv[2] == "443":
+    ssl._create_unverified_context().wrap_socket(connection)
+"""
 _START = (
     "import os, time; from tests.engine import PrivateEngine; engine = PrivateEngine().start();"
     "print(engine.folder, os.readlink(f'/proc/{engine.pid}/ns/net'), flush=True); time.sleep(60)"
