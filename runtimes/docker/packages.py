@@ -13,7 +13,8 @@ from pathlib import Path
 
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.backoff import Backoff
-from clowdy.runtimes.docker.container import NO_NETWORK, SERVER
+from clowdy.runtimes.docker.connections import NOWHERE, Connections
+from clowdy.runtimes.docker.container import SERVER
 from clowdy.runtimes.docker.driver import server_name
 from clowdy.runtimes.docker.engine import Engine, EngineDown, Missing, Refused
 from clowdy.runtimes.docker.images import Images
@@ -29,12 +30,12 @@ from clowdy.runtimes.layers.tools import find_uv
 from clowdy.runtimes.layers.watch import Taken
 from clowdy.runtimes.runner import Python
 from clowdy.runtimes.sandbox.identities import container_build_identity
+from clowdy.runtimes.sandbox.reach import Policy
 from clowdy.runtimes.tasks import Tasks
 from clowdy.schema.locks import Lock
 
 log = logging.getLogger(__name__)
 
-_BRIDGE = "bridge"
 _FULL = "no space left on device"
 
 
@@ -42,7 +43,14 @@ class ImagePackages(Maker):
     """Implements `Packages` by `images` of `engine`, which the driver of `data_dir` opens and closes."""
 
     def __init__(
-        self, data_dir: Path, engine: Engine, images: Images, index: Index, *, limits: BuildLimits | None = None
+        self,
+        data_dir: Path,
+        engine: Engine,
+        images: Images,
+        connections: Connections,
+        index: Index,
+        *,
+        limits: BuildLimits | None = None,
     ) -> None:
         super().__init__(index)
         self._data_dir = data_dir
@@ -50,10 +58,11 @@ class ImagePackages(Maker):
         self._folder = data_dir / "docker"
         self._engine = engine
         self._images = images
+        self._connections = connections
         self._limits = limits or BuildLimits()
         self._turns = asyncio.Semaphore(self._limits.at_once)
         self._kept = KeptLocks(self._folder / "locks")
-        self._rebuilding = Tasks()
+        self._work = Tasks()
         self._failures: dict[str, tuple[Backoff, str]] = {}
         self._left: set[str] = set()
         images.rebuild = self._rebuild
@@ -74,7 +83,7 @@ class ImagePackages(Maker):
 
     async def close(self) -> None:
         """See Maker."""
-        await self._rebuilding.close()
+        await self._work.close()
         await super().close()
 
     def has(self, digest: str) -> bool:
@@ -100,13 +109,15 @@ class ImagePackages(Maker):
 
     async def _resolve(self, wanted: str, preferred: str, say: Say) -> str:
         async with self._workshop(wanted=wanted, lock=preferred) as workshop:
-            return await workshop.resolve(say)
+            async with self._connected(workshop):
+                await workshop.resolve(say)
+            return await workshop.lock()
 
     async def _install(self, lock: Lock, say: Say) -> Taken:
         async with self._workshop(wanted="", lock=lock.text) as workshop:
             if lock.text:
-                await workshop.install(say)
-                await self._disconnect(workshop)
+                async with self._connected(workshop):
+                    await workshop.install(say)
                 await workshop.compile(say)
             size = await workshop.seal()
             image = await whole(self._images.keep(workshop.container, lock.digest))
@@ -122,6 +133,7 @@ class ImagePackages(Maker):
             facts = self._engine.facts
             if facts is None:
                 raise EngineDown(f"the Docker Engine at {self._engine.address} has not answered yet")
+            place = await self._connections.place() if self._index.needs_network else NOWHERE
             for left in tuple(self._left):
                 await self._discard(left)
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -134,7 +146,7 @@ class ImagePackages(Maker):
                 self._limits,
                 uv=uv,
                 folders=holders(self._index),
-                network=await self._network(),
+                resolvers=place.resolvers,
                 labels={SERVER: self._server},
             )
             uid = container_build_identity(self._data_dir, few=facts.maps_users)
@@ -155,17 +167,19 @@ class ImagePackages(Maker):
             finally:
                 await whole(self._discard(name))
 
-    async def _network(self) -> str:
-        """The network of builds; raises DriverUnavailable where it cannot reach the index."""
+    @asynccontextmanager
+    async def _connected(self, workshop: Workshop) -> AsyncIterator[None]:
+        """A build has a network that reaches the index meanwhile, if it needs one."""
         if not self._index.needs_network:
-            return NO_NETWORK
-        await private_addresses(self._index)
-        return _BRIDGE
+            yield
+            return
+        policy = Policy(allow_private=False, allowed=await private_addresses(self._index))
 
-    async def _disconnect(self, workshop: Workshop) -> None:
-        if self._index.needs_network:
-            container = workshop.container
-            await self._engine.ask(lambda client: client.disconnect_container_from_network(container, _BRIDGE))
+        def lost() -> None:
+            self._work.spawn(self._discard(workshop.container))
+
+        async with self._connections.connected(workshop.container, policy, lost):
+            yield
 
     async def _discard(self, container: str) -> None:
         self._left.add(container)
@@ -185,7 +199,7 @@ class ImagePackages(Maker):
             return f"it cannot be built again: {why}"
         if not self._kept.has(digest):
             return "push again to build it"
-        self._rebuilding.spawn(self._bring_back(digest))
+        self._work.spawn(self._bring_back(digest))
         return "it is being built again"
 
     async def _bring_back(self, digest: str) -> None:

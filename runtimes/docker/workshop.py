@@ -51,14 +51,16 @@ def build_config(
     *,
     uv: Path,
     folders: Sequence[Path],
-    network: str,
+    resolvers: Sequence[str],
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A container that waits for the steps of a build; `folders` of packages are seen where they are. Pure."""
+    """A container that waits for the steps of a build, without a network at first. Pure.
+
+    `folders` of packages are seen where they are; `resolvers` are for when it has a network.
+    """
     return maker_config(
         image,
         [python, *_WAIT],
-        network=network,
         memory_bytes=limits.memory_bytes,
         cpu=limits.cpu,
         processes=limits.processes,
@@ -67,6 +69,7 @@ def build_config(
         mounts=[Mount(str(uv), UV), *(Mount(str(folder), str(folder)) for folder in folders)],
         # What is mounted there leaves no name in the image.
         own=[_OWN],
+        resolvers=resolvers,
         labels=labels,
     )
 
@@ -117,9 +120,12 @@ class Workshop:
         await self._engine.ask(lambda client: client.start(self.container))
         self._before = await self._changes()
 
-    async def resolve(self, say: Say) -> str:
-        """The text of the lock for what is wanted."""
+    async def resolve(self, say: Say) -> None:
+        """Makes the lock for what is wanted."""
         await self._run(self._recipe.resolve(self._certificates), say)
+
+    async def lock(self) -> str:
+        """The text of the lock, and the end of the container: nothing changes the file while it is read."""
         await self._end()
         return await self._engine.in_thread(lambda client: _read_file(client.get_archive(self.container, _LOCK)[0]))
 
