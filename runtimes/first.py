@@ -17,7 +17,7 @@ class FirstDriver:
     """
 
     def __init__(self, drivers: Sequence[Driver]) -> None:
-        self._drivers = tuple(drivers)
+        self.drivers = tuple(drivers)
         self.chosen: Driver | None = None
 
     @property
@@ -56,7 +56,7 @@ class FirstDriver:
     async def open(self) -> None:
         """See Driver. Where none opens, the reason and the cure of each are told; it passes where that of one does."""
         refusals: list[tuple[str, DriverUnavailable]] = []
-        for driver in self._drivers:
+        for driver in self.drivers:
             try:
                 await driver.open()
             except BaseException as error:

@@ -18,6 +18,7 @@ from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.docker.driver import DockerDriver, server_name
 from clowdy.runtimes.docker.engine import Engine
 from clowdy.runtimes.docker.images import Images
+from clowdy.runtimes.docker.packages import ImagePackages
 from clowdy.runtimes.first import FirstDriver
 from clowdy.runtimes.layers.api import Packages
 from clowdy.runtimes.layers.builder import Apart, LayerBuilder
@@ -91,10 +92,23 @@ def _docker(config: Config, folder: Path) -> DockerDriver:
 @contextlib.asynccontextmanager
 async def open_packages(config: Config, driver: Driver) -> AsyncIterator[Packages]:
     """What resolves and installs requirements for `driver`, which need not be open yet."""
-    async with _layers(config) as layers:
-        if config.runtime == "auto":
-            yield ChosenPackages({"sandbox": layers}, lambda: driver.name)
-        else:
+    if isinstance(driver, FirstDriver):
+        async with contextlib.AsyncExitStack() as stack:
+            opened = {
+                each.name: await stack.enter_async_context(open_packages(config, each)) for each in driver.drivers
+            }
+            yield ChosenPackages(opened, lambda: driver.name)
+    elif isinstance(driver, DockerDriver):
+        index, limits = find_index(os.environ), config.build
+        packages = ImagePackages(
+            config.data_dir, driver.engine, driver.images, driver.connections, index, limits=limits
+        )
+        try:
+            yield packages
+        finally:
+            await packages.close()
+    else:
+        async with _layers(config) as layers:
             yield layers
 
 
