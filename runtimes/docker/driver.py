@@ -73,8 +73,8 @@ class DockerDriver:
     ) -> None:
         self._server = server_name(data_dir)
         self._root = data_dir / "runtime" / "docker"
-        self._engine = engine
-        self._images = images
+        self.engine = engine
+        self.images = images
         self.connections = connections or Connections(engine, images, self._server, policy)
         """What has a network in it, builds included."""
         self._facts: Facts | None = None
@@ -90,11 +90,11 @@ class DockerDriver:
 
     @property
     def python(self) -> str:
-        return self._images.base.python.version if self._images.known else ""
+        return self.images.base.python.version if self.images.known else ""
 
     @property
     def base(self) -> str:
-        return self._images.base.id if self._images.known else ""
+        return self.images.base.id if self.images.known else ""
 
     @property
     def promises(self) -> frozenset[Promise]:
@@ -121,17 +121,17 @@ class DockerDriver:
 
     @property
     def trouble(self) -> str | None:
-        return str(self._engine.down) if self._engine.down is not None else None
+        return str(self.engine.down) if self.engine.down is not None else None
 
     async def open(self) -> None:
-        self._facts = await self._engine.open()
-        self._engine.on_back = self._back
+        self._facts = await self.engine.open()
+        self.engine.on_back = self._back
         try:
             if not self._facts.init:
                 raise DriverUnavailable("the Docker Engine has no docker-init. Cure: apt-get install tini")
             await asyncio.get_running_loop().run_in_executor(None, self._set_up)
             await self._clear()
-            await self._images.open()
+            await self.images.open()
             await self.connections.open()
             self._first = await self._start(_PLAIN)
         except BaseException:
@@ -149,7 +149,7 @@ class DockerDriver:
 
     async def _clear(self) -> None:
         """Removes the containers that an earlier server left: what was in them nobody knows any more."""
-        found = await self._engine.ask(
+        found = await self.engine.ask(
             lambda client: client.containers(all=True, filters={"label": f"{SERVER}={self._server}"})
         )
         await asyncio.gather(*(self._discard(each["Id"]) for each in found))
@@ -164,13 +164,13 @@ class DockerDriver:
             return await self._start(kind)
         except Missing as error:
             log.warning("%s", error)
-            await self._images.lost(kind.layer)
+            await self.images.lost(kind.layer)
             return await self._start(kind)
 
     async def _start(self, kind: Kind) -> RunnerInstance:
         if self._facts is None:
             raise DriverUnavailable("the driver is closed")
-        image = await self._images.of(kind.layer)
+        image = await self.images.of(kind.layer)
         place = NOWHERE if kind.network is Network.OFF else await self.connections.place()
         name = secrets.token_hex(6)
         uid = self._identities.take()
@@ -179,7 +179,7 @@ class DockerDriver:
         container = f"clowdy-{self._server}-{name}"
         config = instance_config(
             image,
-            [self._images.base.python.executable, "-I", "-S", f"{RUNNER}/enter.py"],
+            [self.images.base.python.executable, "-I", "-S", f"{RUNNER}/enter.py"],
             uid=uid,
             limits=Limits(),
             mounts=(Mount(str(folder / "app"), APP), Mount(str(folder / "passwd"), "/etc/passwd")),
@@ -196,7 +196,7 @@ class DockerDriver:
             await asyncio.shield(self._work.spawn(self._undo(launch, container, folder, uid)))
             if isinstance(error, Refused) and "bind source path does not exist" in str(error):
                 raise DriverUnavailable(
-                    f"the Docker Engine at {self._engine.address} does not see {self._root}: it runs on another "
+                    f"the Docker Engine at {self.engine.address} does not see {self._root}: it runs on another "
                     "machine, or the server in a container. Cure: run the server beside the engine, or share the data "
                     "directory with both at the same path"
                 ) from None
@@ -216,8 +216,8 @@ class DockerDriver:
         return Doorway(app)
 
     async def _launch(self, container: str, config: dict[str, object]) -> None:
-        await self._engine.ask(lambda client: client.create_container_from_config(config, name=container))
-        await self._engine.ask(lambda client: client.start(container))
+        await self.engine.ask(lambda client: client.create_container_from_config(config, name=container))
+        await self.engine.ask(lambda client: client.start(container))
 
     async def _undo(self, launch: asyncio.Task[None], container: str, folder: Path, uid: int) -> None:
         await asyncio.wait([launch])
@@ -231,7 +231,7 @@ class DockerDriver:
     ) -> RunnerInstance:
         """Lets the first program in and waits for the runner that it becomes."""
         cell = ContainerCell(
-            self._engine,
+            self.engine,
             container,
             folder,
             kind.layer,
@@ -271,7 +271,7 @@ class DockerDriver:
         try:
             async with asyncio.timeout(_ADMIT_SECONDS):
                 while not (await asyncio.wait([visit], timeout=_LOOK_SECONDS))[0]:
-                    state = (await self._engine.ask(lambda client: client.inspect_container(container)))["State"]
+                    state = (await self.engine.ask(lambda client: client.inspect_container(container)))["State"]
                     if not state["Running"]:
                         raise DriverUnavailable(await self._last_words(container, state))
             return await visit
@@ -281,7 +281,7 @@ class DockerDriver:
             visit.cancel()
 
     async def _last_words(self, container: str, state: dict[str, object]) -> str:
-        said = await self._engine.ask(lambda client: client.logs(container, tail=20))
+        said = await self.engine.ask(lambda client: client.logs(container, tail=20))
         lines = said.decode(errors="replace").split("\n") if isinstance(said, bytes) else []
         words = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
         return f"the container ended with status {state['ExitCode']}: {words[:300]}"
@@ -296,7 +296,7 @@ class DockerDriver:
         """Removes a container; raises DriverUnavailable when the engine cannot now, and then tries again later."""
         self._left.add(container)
         try:
-            await self._engine.ask(lambda client: client.remove_container(container, force=True, v=True))
+            await self.engine.ask(lambda client: client.remove_container(container, force=True, v=True))
         except Missing:
             pass
         except Refused as error:
@@ -329,4 +329,4 @@ class DockerDriver:
             await self.connections.close()
         self._inotify.close()
         self._inotify = Inotify()
-        await self._engine.close()
+        await self.engine.close()
