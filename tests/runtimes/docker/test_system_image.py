@@ -21,6 +21,7 @@ import uv
 from clowdy.runtimes.docker.base import LOCAL
 from clowdy.runtimes.docker.engine import Engine, Missing, raise_errors
 from clowdy.runtimes.docker.system_image import LABEL, make, pack
+from clowdy.runtimes.layers.index import Certificates
 from clowdy.runtimes.layers.pip_settings import find_index
 from clowdy.runtimes.runner import Python, find_python
 from tests.engine import PrivateEngine
@@ -184,11 +185,11 @@ async def test_it_is_the_python_of_this_machine_and_needs_to_compile_nothing(
 @slow
 async def test_wheels_that_rely_on_system_libraries_run_in_it(client: Engine, image: str, place: Path) -> None:
     index = find_index(os.environ)
-    certificates = str(index.certificates) if index.certificates else None
+    certificates = Certificates(index.certificates, index.certificate_folder)
     command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--only-binary", ":all:"]
     installed = subprocess.run(
         [*command, "--python", find_python(None, for_any_user=False).executable, "--target", place, "numpy"],
-        env={**os.environ, **index.environment(certificates=certificates, client_certificate=None)},
+        env={**os.environ, **index.environment(certificates)},
         capture_output=True,
         text=True,
         check=False,
