@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
-from tests.contracts.drivers import DOCKER, DRIVERS, NAMES, VARIANTS, docker_driver
+from clowdy.runtimes.api import DriverUnavailable, Promise
+from clowdy.runtimes.sandbox.network import PUBLIC_ONLY
+from tests.contracts.drivers import DOCKER, DRIVERS, NAMES, VARIANTS, MakeDriver, docker_driver
 from tests.contracts.world import World
 
 
@@ -23,7 +24,7 @@ def folders() -> Iterator[Path]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "driver_name" in metafunc.fixturenames:
-        isolation = metafunc.module.__name__.endswith("test_isolation")
+        isolation = metafunc.module.__name__.endswith(("test_isolation", "test_network"))
         names = [*NAMES, *(VARIANTS if isolation else ())]
         # Instances take most of the suite's time: `make test-fast` asks one driver what it answers, and no more.
         answers = metafunc.module.__name__.endswith("test_answers")
@@ -38,13 +39,13 @@ def driver_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_driver(request: pytest.FixtureRequest, driver_name: str, folders: Path) -> Callable[[], Driver]:
+def make_driver(request: pytest.FixtureRequest, driver_name: str, folders: Path) -> MakeDriver:
     """Makes a driver, always of the same data directory."""
     if driver_name == DOCKER:
         address = request.getfixturevalue("functions_engine").url
-        return lambda: docker_driver(folders / driver_name, address)
+        return lambda policy=PUBLIC_ONLY: docker_driver(folders / driver_name, address, policy)
     make = {**DRIVERS, **VARIANTS}[driver_name]
-    return lambda: make(folders / driver_name, folders / f"{driver_name}-run")
+    return lambda policy=PUBLIC_ONLY: make(folders / driver_name, folders / f"{driver_name}-run", policy)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def layers(world: World, folders: Path) -> Path:
 
 
 @pytest.fixture
-async def world(driver_name: str, make_driver: Callable[[], Driver], folders: Path) -> AsyncIterator[World]:
+async def world(driver_name: str, make_driver: MakeDriver, folders: Path) -> AsyncIterator[World]:
     """An open driver. What it leaves behind fails the test."""
     driver = make_driver()
     try:

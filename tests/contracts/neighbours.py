@@ -5,6 +5,7 @@ It is made by root alone, reached by a pair of virtual devices, and gone with it
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import subprocess
@@ -24,6 +25,8 @@ PRIVATE_4, PRIVATE_6 = "10.213.77.2", "fd5e:213::2"
 SHARED_4, LINK_LOCAL_4 = "100.90.77.2", "169.254.77.2"
 METADATA_6 = "fd00:ec2::254"
 HOSTS_4, HOSTS_6 = "198.51.100.1", "2001:db8:51::1"
+
+_NETWORK = 0x40000000
 
 _SERVER = """
 import socket, sys, threading
@@ -84,6 +87,19 @@ class Neighbour:
     """`resolvers` is a resolv.conf that names its resolver at a private address."""
 
     resolvers: Path
+
+
+@contextmanager
+def network_of(pid: int) -> Iterator[None]:
+    """This thread in the network of a process, with all that it starts meanwhile; raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as ours, open(f"/proc/{pid}/ns/net") as theirs:
+        if libc.setns(theirs.fileno(), _NETWORK) != 0:
+            raise OSError(ctypes.get_errno(), "only root enters the network of another process")
+        try:
+            yield
+        finally:
+            assert libc.setns(ours.fileno(), _NETWORK) == 0
 
 
 @contextmanager

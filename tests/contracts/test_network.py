@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from clowdy.runtimes.api import FailureCode, Instance, Kind, Limits, Promise
+from clowdy.runtimes.docker import resolvers
 from clowdy.runtimes.pool import Pool
 from clowdy.runtimes.sandbox import SandboxDriver, network
 from clowdy.runtimes.sandbox.network import Policy
@@ -20,7 +22,7 @@ from clowdy.runtimes.sandbox.watcher import descendants
 from clowdy.schema.manifest import Network
 from clowdy.schema.units import MEBIBYTE
 from tests.contracts import neighbours
-from tests.contracts.drivers import DRIVERS, VARIANTS
+from tests.contracts.drivers import DOCKER, MakeDriver
 from tests.contracts.neighbours import Listener, is_pasta
 from tests.contracts.world import World, application, ask, begin, direct
 
@@ -31,6 +33,11 @@ VISITOR = """
     import socket, struct
 
     DEVICE = 25
+    def outside():
+        for line in open("/proc/net/route").readlines()[1:]:
+            device, destination = line.split()[:2]
+            if int(destination, 16) == 0:
+                return device
     def reach(seconds, address, port, how):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         kind = socket.SOCK_DGRAM if how.startswith("datagram") else socket.SOCK_STREAM
@@ -38,10 +45,10 @@ VISITOR = """
             one.settimeout(seconds)
             target = (address, port)
             if how.endswith("by device"):
-                one.setsockopt(socket.SOL_SOCKET, DEVICE, b"outside\\0")
+                one.setsockopt(socket.SOL_SOCKET, DEVICE, outside().encode() + b"\\0")
             try:
                 if how == "datagram by packet info":
-                    index = 2
+                    index = socket.if_nametoindex(outside())
                     if family == socket.AF_INET:
                         extra = (socket.IPPROTO_IP, 8, struct.pack("@I4s4s", index, bytes(4), bytes(4)))
                     else:
@@ -63,33 +70,47 @@ DATAGRAMS = ("datagram", "datagram by device", "datagram by packet info")
 
 
 @pytest.fixture
-def around(folders: Path) -> Iterator[neighbours.Neighbour]:
+def machine(driver_name: str, make_driver: MakeDriver, request: pytest.FixtureRequest) -> Iterator[None]:
+    """This process on the machine of its driver: an engine of the tests has a network of its own."""
+    if driver_name != DOCKER:
+        yield
+        return
+    with neighbours.network_of(request.getfixturevalue("functions_engine").pid):
+        yield
+
+
+@pytest.fixture
+def around(machine: None, folders: Path) -> Iterator[neighbours.Neighbour]:
     with neighbours.neighbour_or_skip(folders) as found:
         yield found
 
 
 @pytest.fixture
+def pasta(machine: None) -> Callable[[], list[int]]:
+    """The processes that connect instances. An engine of the tests has one as well."""
+    others = set(descendants(os.getpid()))
+    return lambda: [pid for pid in descendants(os.getpid()) if pid not in others and is_pasta(pid)]
+
+
+@pytest.fixture
 async def connected(
-    around: neighbours.Neighbour, request: pytest.FixtureRequest, folders: Path, monkeypatch: pytest.MonkeyPatch
+    around: neighbours.Neighbour,
+    make_driver: MakeDriver,
+    pasta: Callable[[], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
     """An open driver on a machine that has a neighbour and a resolver at a private address."""
     monkeypatch.setattr(network, "RESOLVERS", around.resolvers)
-    name = request.param
-    driver = {**DRIVERS, **VARIANTS}[name](folders / name, folders / f"{name}-run")
+    monkeypatch.setattr(resolvers, "FILES", (around.resolvers,))
+    driver = make_driver()
     await driver.open()
     if driver.no_network is not None:
         await driver.close()
-        pytest.skip(f"{name}: {driver.no_network}")
+        pytest.skip(f"{driver.name}: {driver.no_network}")
     yield World(driver)
-    before = descendants(os.getpid())
+    before = pasta()
     await driver.close()
     assert not [pid for pid in before if is_pasta(pid)]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "connected" in metafunc.fixturenames:
-        names = [pytest.param(name, marks=pytest.mark.slow) for name in {**DRIVERS, **VARIANTS}]
-        metafunc.parametrize("connected", names, indirect=True)
 
 
 @pytest.fixture
@@ -100,7 +121,14 @@ def closed(connected: World) -> World:
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
+def sandboxed(closed: World) -> World:
+    if not isinstance(closed.driver, SandboxDriver):
+        pytest.skip("no program connects its instances")
+    return closed
+
+
+@pytest.fixture
+def listener(machine: None) -> Iterator[Listener]:
     here = Listener()
     yield here
     here.close()
@@ -118,7 +146,7 @@ async def attempt(
 async def test_public_addresses_are_reached(connected: World) -> None:
     instance = await connected.serve(VISITOR, network=Network.ON)
     ways = ("stream", "datagram")
-    said = await attempt(instance, [neighbours.PUBLIC_4, neighbours.PUBLIC_6], neighbours.PORT, ways)
+    said = await attempt(instance, _public(connected), neighbours.PORT, ways)
     assert set(said.values()) == {"neighbour"}, said
 
 
@@ -128,7 +156,8 @@ async def test_names_are_resolved_though_the_resolver_has_a_private_address(clos
         def handler(event):
             found = {each[4][0] for each in socket.getaddrinfo("public.test", 80, type=socket.SOCK_STREAM)}
             question = b"\\x12\\x34\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\6public\\4test\\0\\0\\1\\0\\1"
-            with socket.create_connection((event, 53), 5) as stream:
+            resolver = open("/etc/resolv.conf").read().split()[1]
+            with socket.create_connection((resolver, 53), 5) as stream:
                 stream.sendall(len(question).to_bytes(2, "big") + question)
                 answered = len(stream.recv(512)) > len(question)
             try:
@@ -137,7 +166,7 @@ async def test_names_are_resolved_though_the_resolver_has_a_private_address(clos
                 return [sorted(found), answered, error.errno == socket.EAI_NONAME]
         """
     instance = await closed.serve(source, network=Network.ON)
-    said = (await ask(instance, "192.0.0.3")).json
+    said = (await ask(instance)).json
     assert said == [[neighbours.PUBLIC_4, neighbours.PUBLIC_6], True, True]
 
 
@@ -161,18 +190,19 @@ async def test_private_link_local_and_metadata_addresses_are_not_reached(closed:
     ]
     said = await attempt(instance, addresses, neighbours.PORT, STREAMS + DATAGRAMS)
     assert not {way: answer for way, answer in said.items() if not _failed(answer)}
-    again = await attempt(instance, [neighbours.PUBLIC_4, neighbours.PUBLIC_6], neighbours.PORT, STREAMS + DATAGRAMS)
+    again = await attempt(instance, _public(closed), neighbours.PORT, STREAMS + DATAGRAMS)
     assert set(again.values()) == {"neighbour"}, again
 
 
 async def test_private_addresses_are_reached_where_the_server_allows_them_and_no_others(
-    closed: World, folders: Path, listener: Listener
+    closed: World, make_driver: MakeDriver, listener: Listener
 ) -> None:
-    driver = SandboxDriver(folders / "private", folders / "private-run", policy=Policy(allow_private=True))
+    await closed.driver.close()
+    driver = make_driver(Policy(allow_private=True))
     await driver.open()
     try:
         instance = await World(driver).serve(VISITOR, network=Network.ON)
-        private = [neighbours.PRIVATE_4, neighbours.PRIVATE_6, neighbours.SHARED_4]
+        private = [neighbours.PRIVATE_4, neighbours.SHARED_4, *([neighbours.PRIVATE_6] if _has_6(closed) else [])]
         said = await attempt(instance, private, neighbours.PORT, ("stream", "datagram"))
         assert set(said.values()) == {"neighbour"}, said
         others = [neighbours.LINK_LOCAL_4, neighbours.METADATA_6]
@@ -234,16 +264,39 @@ async def test_instances_do_not_reach_each_other(closed: World) -> None:
         def handler(event):
             listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
             threading.Thread(target=lambda: listener.accept()[0].sendall(b"found"), daemon=True).start()
-            return listener.getsockname()[1]
+            with socket.socket(type=socket.SOCK_DGRAM) as one:
+                one.connect((event, 9))
+                return [listener.getsockname()[1], one.getsockname()[0]]
         """
-    port = (await ask(await closed.serve(server, network=Network.ON))).json
-    said = await attempt(
-        await closed.serve(VISITOR, network=Network.ON),
-        ["127.0.0.1", "192.0.0.2", "fdc1:d:1:d::2", "::1"],
-        port,
-        STREAMS,
-    )
-    assert "found" not in said.values()
+    port, address = (await ask(await closed.serve(server, network=Network.ON), neighbours.PUBLIC_4)).json
+    visitor = await closed.serve(VISITOR, network=Network.ON)
+    said = await attempt(visitor, ["127.0.0.1", "::1", address, "fdc1:d:1:d::2"], port, STREAMS)
+    assert not {way: answer for way, answer in said.items() if not _failed(answer)}
+
+
+async def test_nothing_outside_reaches_a_function(closed: World) -> None:
+    source = """
+        import select, socket
+        def handler(event):
+            address, seconds = event
+            with socket.socket(type=socket.SOCK_DGRAM) as one:
+                one.connect((address, 9))
+                own = one.getsockname()[0]
+            with socket.create_server((own, 8000)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+                datagrams.bind((own, 8000))
+                return [own, len(select.select([stream, datagrams], [], [], seconds)[0])]
+        """
+    instance = await closed.serve(source, network=Network.ON)
+    address, _ = (await ask(instance, [neighbours.PUBLIC_4, 0])).json
+    said = begin(instance, direct(), json.dumps([neighbours.PUBLIC_4, 1.5]).encode())
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            stream.setblocking(False)
+            stream.connect_ex((address, 8000))
+            datagrams.sendto(b"x", (address, 8000))
+            await asyncio.sleep(0.1)
+    assert (await said.ended).json == [address, 0]
 
 
 async def test_a_function_cannot_change_its_network(closed: World) -> None:
@@ -306,7 +359,9 @@ async def test_certificates_are_there_to_be_trusted(closed: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "crash", "close"])
-async def test_what_connects_an_instance_ends_with_it(closed: World, how: str) -> None:
+async def test_what_connects_an_instance_ends_with_it(
+    sandboxed: World, pasta: Callable[[], list[int]], how: str
+) -> None:
     source = """
         import os, signal
         def handler(event):
@@ -315,12 +370,12 @@ async def test_what_connects_an_instance_ends_with_it(closed: World, how: str) -
             if event == "crash":
                 os._exit(1)
         """
-    instance = await closed.serve(source, network=Network.ON)
-    there = [pid for pid in descendants(os.getpid()) if is_pasta(pid)]
+    instance = await sandboxed.serve(source, network=Network.ON)
+    there = pasta()
     assert there
     await ask(instance, how)
     if how == "close":
-        await closed.driver.close()
+        await sandboxed.driver.close()
     await instance.kill()
     assert not [pid for pid in there if is_pasta(pid)]
 
@@ -335,17 +390,17 @@ LOST = """
 
 @pytest.mark.parametrize("seconds", [0, 60])
 async def test_an_instance_that_lost_its_network_ends_and_the_next_call_gets_another(
-    closed: World, caplog: pytest.LogCaptureFixture, seconds: float
+    sandboxed: World, pasta: Callable[[], list[int]], caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
-    pool = Pool(closed.driver, budget_bytes=1024 * MEBIBYTE, standbys=0)
+    pool = Pool(sandboxed.driver, budget_bytes=1024 * MEBIBYTE, standbys=0)
     wanted = application(LOST, network=Network.ON)
     one = (await pool.acquire(wanted)).instance
     sink = begin(one, direct(), str(seconds).encode())
     if not seconds:
         assert (await sink.ended).json == "here"
         pool.release(one)
-    [pasta] = [pid for pid in descendants(os.getpid()) if is_pasta(pid)]
-    os.kill(pasta, signal.SIGKILL)
+    [pid] = pasta()
+    os.kill(pid, signal.SIGKILL)
     async with asyncio.timeout(5):
         while one.alive:
             await asyncio.sleep(0.01)
@@ -394,6 +449,15 @@ async def test_instances_with_and_without_a_network_are_told_apart(connected: Wo
 def needs_off(connected: World) -> None:
     if Promise.NO_NETWORK not in connected.driver.promises:
         pytest.skip(f"{connected.driver.name} does not promise: {Promise.NO_NETWORK}")
+
+
+def _has_6(world: World) -> bool:
+    """Whether its instances have version 6 of IP."""
+    return world.driver.name != DOCKER
+
+
+def _public(world: World) -> list[str]:
+    return [neighbours.PUBLIC_4, *([neighbours.PUBLIC_6] if _has_6(world) else [])]
 
 
 def _own_addresses() -> list[str]:
