@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from clowdy.runtimes.docker.engine import Engine, Missing, Refused
 _OPTION = "com.docker.network.bridge"
 # A device's name has 15 characters.
 _NAME_DIGITS = 8
+_TRIES, _PAUSE_SECONDS = 10, 0.1
 # The networks of these are the machine's own, which others than containers are in.
 _SHARED = ("macvlan", "ipvlan", "host", "null")
 
@@ -66,9 +68,16 @@ class Bridge:
         return ours and not network.get("EnableIPv6") and (network.get("Options") or {}) == self._options()
 
     async def remove(self) -> None:
-        """Removes it, unless a container is on it."""
-        with contextlib.suppress(Missing, Refused):
-            await self._engine.ask(lambda client: client.remove_network(self.name))
+        """Removes it, unless a container stays on it."""
+        for _ in range(_TRIES):
+            try:
+                return await self._engine.ask(lambda client: client.remove_network(self.name))
+            except Missing:
+                return None
+            except Refused:
+                # A container that is being removed still counts.
+                await asyncio.sleep(_PAUSE_SECONDS)
+        return None
 
 
 def _addresses(network: Mapping[str, Any]) -> Iterator[str]:
