@@ -142,7 +142,8 @@ def test_one_instance_takes_many_slow_calls_and_keeps_them_apart(server: Server,
         assert (name, request_id) == (f"call-{number}", answer.headers["X-Request-Id"])
         row = server.api("GET", f"/api/invocations/{request_id}").json()
         assert row["log"] == f"call-{number}\n" * 2
-    assert httpx.get(f"{apps}/slow?after").text.split()[1] in processes
+    # By another instance, while the call that never ends is asked to.
+    assert httpx.get(f"{apps}/slow?after").status_code == 200
 
 
 def test_server_sent_events_of_an_application_arrive_one_by_one(apps: str) -> None:

@@ -144,13 +144,13 @@ def test_a_flood_of_output_is_cut_in_the_log(server: Server, project: str) -> No
 
 
 def test_only_tmp_can_be_written(server: Server, project: str, runtime: str) -> None:
-    if runtime != "sandbox":
+    if runtime == "process":
         pytest.skip("the process driver does not isolate")
     assert get(server, "/writes").json() == ["/tmp"]
 
 
 def test_nothing_is_reached_without_network(server: Server, project: str, runtime: str) -> None:
-    if runtime != "sandbox":
+    if runtime == "process":
         pytest.skip("the process driver does not isolate")
     answer = get(server, f"/connects/{server.port}")
     assert answer.text != "connected"
