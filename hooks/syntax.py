@@ -9,8 +9,9 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -117,17 +118,39 @@ class SyntaxOracle(Protocol):
         ...
 
 
+class Child(Protocol):
+    """A process that runs the worker: what it reads and what it says, and its end."""
+
+    @property
+    def reader(self) -> asyncio.StreamReader: ...
+
+    @property
+    def writer(self) -> asyncio.StreamWriter: ...
+
+    async def end(self) -> None:
+        """Ends it; nothing of it is left."""
+        ...
+
+
+Start = Callable[[Path], Awaitable[Child]]
+"""Starts the worker that a file holds; raises OSError or SyntaxUnavailable."""
+
+
 class SyntaxChild:
     """One warm child under limits of memory and time, replaced when a file was too much for it.
 
     `open` and `inspect` start processes and so belong to the event loop of the main thread. What a blob contains is
-    remembered, so a push costs the files that it changed.
+    remembered, so a push costs the files that it changed. `start` brings it up elsewhere than as a child of this
+    process.
     """
 
-    def __init__(self, python: str = sys.executable, *, seconds: float = PUSH_SECONDS) -> None:
-        self._python = python
+    def __init__(
+        self, python: str = sys.executable, *, seconds: float = PUSH_SECONDS, start: Start | None = None
+    ) -> None:
+        self._python = python if start is None else "the Python of functions"
+        self._start_child = start or partial(start_here, python)
         self._seconds = seconds
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
         self._lock = asyncio.Lock()
         self._facts: OrderedDict[str, FileFacts | FileProblem] = OrderedDict()
         self._tables: OrderedDict[str, Table | FileProblem] = OrderedDict()
@@ -140,9 +163,10 @@ class SyntaxChild:
             await self._start()
 
     async def close(self) -> None:
-        """Ends the child."""
+        """Ends the child; the next question starts another, which may be of another Python."""
         async with self._lock:
             await self._stop()
+            self._facts.clear()
 
     async def __aenter__(self) -> SyntaxChild:
         await self.open()
@@ -220,53 +244,66 @@ class SyntaxChild:
         return {_TOO_MUCH: True}
 
     async def _ask(self, content: bytes) -> dict[str, Any]:
-        process = self._process or await self._start()
-        assert process.stdin is not None
+        child = self._child or await self._start()
         # uvloop answers a write to a pipe that it knows is broken with RuntimeError.
-        if process.stdin.is_closing():
+        if child.writer.is_closing():
             raise EOFError
-        process.stdin.write(len(content).to_bytes(4, "big") + content)
-        await process.stdin.drain()
-        return await _answer(process)
+        child.writer.write(len(content).to_bytes(4, "big") + content)
+        await child.writer.drain()
+        return await _answer(child)
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        if self._process is not None:
-            return self._process
-        try:
-            process = await asyncio.create_subprocess_exec(
-                self._python,
-                "-IS",
-                os.fspath(_WORKER),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise SyntaxUnavailable(f"{self._python} cannot be started: {error.strerror}") from error
-        self._process = process
+    async def _start(self) -> Child:
+        if self._child is not None:
+            return self._child
+        child = self._child = await self._start_child(_WORKER)
         try:
             async with asyncio.timeout(START_SECONDS):
-                self.version = str((await _answer(process))["python"])
+                self.version = str((await _answer(child))["python"])
         except (OSError, EOFError, TimeoutError) as error:
             await self._stop()
             raise SyntaxUnavailable(f"{self._python} does not run {_WORKER.name}") from error
         except BaseException:
             await self._stop()
             raise
-        return process
+        return child
 
     async def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
+        child, self._child = self._child, None
+        if child is not None:
+            await child.end()
+
+
+class _LocalChild:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None and process.stdin is not None
+        self.reader = process.stdout
+        self.writer = process.stdin
+        self._process = process
+
+    async def end(self) -> None:
+        self.writer.close()
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+            self._process.kill()
+        await self._process.communicate()
+
+
+async def start_here(python: str, worker: Path) -> Child:
+    """The worker as a child of this process; raises SyntaxUnavailable."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            python,
+            "-IS",
+            os.fspath(worker),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SyntaxUnavailable(f"{python} cannot be started: {error.strerror}") from error
+    return _LocalChild(process)
 
 
 def _remember(known: OrderedDict[str, Result], blob: str, result: Result, most: int) -> None:
@@ -276,13 +313,12 @@ def _remember(known: OrderedDict[str, Result], blob: str, result: Result, most: 
         known.popitem(last=False)
 
 
-async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
+async def _answer(child: Child) -> dict[str, Any]:
     """The child's next frame; raises EOFError when it is gone."""
-    assert process.stdout is not None
-    size = int.from_bytes(await process.stdout.readexactly(4), "big")
+    size = int.from_bytes(await child.reader.readexactly(4), "big")
     if size > ANSWER_BYTES:
         raise EOFError
-    content: dict[str, Any] = json.loads(await process.stdout.readexactly(size))
+    content: dict[str, Any] = json.loads(await child.reader.readexactly(size))
     return content
 
 

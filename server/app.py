@@ -133,6 +133,8 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
             # It may come while what serves is still being loaded.
             await loaded.wait()
             log.info("functions can run: %s, Python %s", driver.name, driver.python)
+            # The next one is of the Python that there is now.
+            await syntax.close()
             await _move_in(config, driver, releases)
             # Nobody could say before what is installed for the Python that there is now.
             await releases.bring_back()
@@ -149,7 +151,7 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         await pool.open()
         available = pool.unavailable is None
         stack.push_async_callback(pool.close)
-        syntax = await stack.enter_async_context(runtime.syntax_child())
+        syntax = await stack.enter_async_context(runtime.syntax_child(driver))
         git, setpriv = find_binaries()
         hooks_dir = config.data_dir / "hooks"
         write_hooks(hooks_dir)

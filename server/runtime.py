@@ -8,12 +8,13 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from clowdy.hooks.syntax import SyntaxChild
+from clowdy.hooks.syntax import Child, SyntaxChild, SyntaxUnavailable, start_here
 from clowdy.runtimes.api import Driver, DriverUnavailable
 from clowdy.runtimes.docker.driver import DockerDriver, server_name
 from clowdy.runtimes.docker.engine import Engine
@@ -129,12 +130,28 @@ async def _layers(config: Config) -> AsyncIterator[Packages]:
         await builder.close()
 
 
-def syntax_child() -> contextlib.AbstractAsyncContextManager[SyntaxChild]:
-    """What parses pushed Python: with the interpreter that will run it, where there is one."""
+def syntax_child(driver: Driver) -> SyntaxChild:
+    """What parses pushed Python: the interpreter that will run it, or one of this machine with the same grammar."""
     try:
-        return SyntaxChild(find_python(None, for_any_user=True).executable)
+        python = find_python(None, for_any_user=True)
+        executable, version = python.executable, python.version
     except DriverUnavailable:
-        return SyntaxChild(sys.executable)
+        executable, version = sys.executable, platform.python_version()
+
+    async def start(worker: Path) -> Child:
+        chosen = driver.chosen if isinstance(driver, FirstDriver) else driver
+        if isinstance(chosen, DockerDriver) and chosen.python and _grammar(chosen.python) != _grammar(version):
+            try:
+                return await chosen.open_tool(worker.read_bytes())
+            except DriverUnavailable as unavailable:
+                raise SyntaxUnavailable(f"Python cannot be read: {unavailable}") from None
+        return await start_here(executable, worker)
+
+    return SyntaxChild(start=start)
+
+
+def _grammar(version: str) -> list[str]:
+    return version.split(".")[:2]
 
 
 def changed(config: Config, driver: Driver) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _NAME = ".door"
+_END = b"\0\0"
 _CREDENTIALS = struct.Struct("iii")
 
 
@@ -30,13 +31,13 @@ class Doorway:
         self._path.chmod(0o666)
         self._socket.listen(1)
 
-    async def admit(self, rules: bytes, descriptors: Sequence[int]) -> int:
-        """Waits for the first program and hands it what it needs; its process id here, 0 where it cannot be seen."""
+    async def admit(self, program: Sequence[str], rules: bytes, descriptors: Sequence[int]) -> int:
+        """Waits for who becomes `program` and hands it what it needs; its process id here, 0 where that is not seen."""
         loop = asyncio.get_running_loop()
         visitor, _ = await loop.sock_accept(self._socket)
         with visitor:
             credentials = visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            socket.send_fds(visitor, [rules], list(descriptors))
+            socket.send_fds(visitor, ["\0".join(program).encode() + _END + rules], list(descriptors))
         self.close()
         return int(_CREDENTIALS.unpack(credentials)[0])
 

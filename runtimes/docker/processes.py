@@ -16,17 +16,15 @@ _GONE_SECONDS = 5.0
 
 
 class ContainerProcess:
-    """The first process of a container. Implements `instance.Ending`; `pid` is its number here, 0 if not known."""
+    """The first process of a container, in which `runner` runs. Implements `instance.Ending`."""
 
-    def __init__(self, engine: Engine, container: str) -> None:
+    def __init__(self, engine: Engine, container: str, runner: int) -> None:
         self._engine = engine
         self._container = container
         self._descriptor = -1
         self.oom_killed = False
         """Whether the engine says that memory ran out; known once it was waited for."""
-
-    def note(self, runner: int) -> None:
-        """Remembers init, the parent of the process that came through the door."""
+        # Init is the parent of what came through the door.
         pid = _parent(runner)
         if pid and _is_init(pid):
             try:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
 from clowdy.hooks.check import Judgement, Settings, judge
+from clowdy.hooks.syntax import SyntaxUnavailable
 from clowdy.runtimes.api import Application, Code, DriverUnavailable
 from clowdy.runtimes.layers.api import BuildFailed, Say
 from clowdy.schema.manifest import FunctionSpec, Manifest
@@ -64,7 +65,10 @@ async def judge_commit(
         # Without a driver nothing can run, which is said of the push as a whole.
         no_network=context.pool.driver.no_network if context.pool.unavailable is None else None,
     )
-    judgement = await judge(tree, project=project.name, syntax=context.syntax, settings=settings, secrets=known)
+    try:
+        judgement = await judge(tree, project=project.name, syntax=context.syntax, settings=settings, secrets=known)
+    except SyntaxUnavailable as unavailable:
+        raise Unavailable(str(unavailable)) from None
     return tree, judgement
 
 

@@ -180,7 +180,7 @@ async def test_a_file_that_is_too_much_is_a_problem_and_the_next_one_is_judged(
 
 
 async def test_a_child_that_was_killed_is_replaced_without_a_word(child: SyntaxChild) -> None:
-    process = child._process
+    process = child._child._process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
@@ -193,9 +193,9 @@ def test_on_the_servers_event_loop_a_dead_child_is_replaced_too() -> None:
         async with SyntaxChild() as child:
             first = await ask(child, a=b"-" * 100_000 + b"1")
             second = await ask(child, a=b"x = 1")
-            assert child._process is not None
-            os.kill(child._process.pid, signal.SIGKILL)
-            await child._process.wait()
+            assert child._child._process is not None
+            os.kill(child._child._process.pid, signal.SIGKILL)
+            await child._child._process.wait()
             return [first, second, await ask(child, a=b"y = 1")]
 
     found = uvloop.run(run())
@@ -205,7 +205,7 @@ def test_on_the_servers_event_loop_a_dead_child_is_replaced_too() -> None:
 
 async def test_a_push_has_so_much_time_and_no_more() -> None:
     async with SyntaxChild(seconds=0.3) as child:
-        process = child._process
+        process = child._child._process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
 
@@ -216,7 +216,7 @@ async def test_a_push_has_so_much_time_and_no_more() -> None:
 
 
 async def test_a_call_that_is_cancelled_leaves_no_answer_for_the_next(child: SyntaxChild) -> None:
-    process = child._process
+    process = child._child._process
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     task = asyncio.create_task(ask(child, a=b"first = 1"))
@@ -251,7 +251,7 @@ async def test_pushes_at_the_same_time_get_their_own_answers(child: SyntaxChild)
 
 
 async def test_the_child_is_held_to_its_memory_and_cannot_write_files(child: SyntaxChild) -> None:
-    process = child._process
+    process = child._child._process
     assert process is not None
     with open(f"/proc/{process.pid}/limits") as limits:
         held = {line[:25].strip(): line[26:46].strip() for line in limits}
@@ -263,7 +263,7 @@ async def test_the_child_is_held_to_its_memory_and_cannot_write_files(child: Syn
 async def test_the_child_ends_with_its_owner() -> None:
     child = SyntaxChild()
     await child.open()
-    process = child._process
+    process = child._child._process
     assert process is not None
 
     await child.close()
@@ -278,7 +278,7 @@ async def test_the_child_does_not_outlive_an_owner_that_was_killed() -> None:
         "async def main():\n"
         "    child = SyntaxChild()\n"
         "    await child.open()\n"
-        "    print(child._process.pid, flush=True)\n"
+        "    print(child._child._process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )

@@ -44,9 +44,7 @@ def surroundings(request: pytest.FixtureRequest, runtime: str) -> Mapping[str, s
 
 
 @pytest.fixture(scope="session")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, runtime: str, surroundings: Mapping[str, str]
-) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, runtime: str, surroundings: Mapping[str, str]) -> Iterator[Server]:
     """One server that the scenarios share; each uses a project of its own."""
     server = Server(tmp_path_factory.mktemp("server"), runtime=runtime, environment=surroundings).start()
     yield server

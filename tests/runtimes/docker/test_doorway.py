@@ -10,7 +10,7 @@ from pathlib import Path
 from clowdy.runtimes.docker.doorway import Doorway
 
 
-async def test_who_comes_gets_the_rules_and_the_descriptors(tmp_path: Path) -> None:
+async def test_who_comes_gets_the_command_the_rules_and_the_descriptors(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     door = Doorway(deep)
@@ -22,13 +22,13 @@ async def test_who_comes_gets_the_rules_and_the_descriptors(tmp_path: Path) -> N
             descriptor = os.open(deep, os.O_PATH)
             visitor.connect(f"/proc/self/fd/{descriptor}/.door")
             os.close(descriptor)
-            rules, descriptors, _, _ = socket.recv_fds(visitor, 65536, 3)
-            return rules, descriptors
+            said, descriptors, _, _ = socket.recv_fds(visitor, 65536, 3)
+            return said, descriptors
 
     visited = asyncio.create_task(asyncio.to_thread(visit))
-    assert await door.admit(b"rules", (writing,)) == os.getpid()
-    rules, descriptors = await visited
-    assert rules == b"rules"
+    assert await door.admit(("python", "-c", "1 + 1"), b"rules", (writing,)) == os.getpid()
+    said, descriptors = await visited
+    assert said == b"python\0-c\x001 + 1\0\0rules"
     os.write(descriptors[0], b"through")
     assert os.read(reading, 10) == b"through"
     assert list(deep.iterdir()) == []
