@@ -20,13 +20,12 @@ from urllib.parse import urlsplit
 
 from clowdy.runtimes.api import Driver, DriverUnavailable, Promise
 from clowdy.runtimes.docker.engine import find_address
-from clowdy.runtimes.layers.store import read_sizes
 from clowdy.runtimes.sandbox.driver import DELEGATE
-from clowdy.schema.text import printable
-from clowdy.schema.units import GIBIBYTE, MEBIBYTE, format_size
+from clowdy.schema.units import GIBIBYTE, MEBIBYTE
 from clowdy.server.config import Config, machine_memory_bytes
 from clowdy.server.errors import ClowdyError, StartError
 from clowdy.server.git.settings import find_binaries, git_version
+from clowdy.server.installed import images_of, installed
 from clowdy.server.lock import holder
 from clowdy.server.people.keys import FILE as KEY_FILE
 from clowdy.server.people.keys import load_keyring
@@ -37,7 +36,6 @@ FULL_DISK_BYTES = 200 * MEBIBYTE
 FEW_INODES = 50_000
 FEW_FILES = 4096
 DRIVER_SECONDS = 30.0
-_PACKAGES_SHOWN = 6
 
 MakeDriver = Callable[[Config, Path], Driver]
 """The driver that the settings choose, keeping its files below the folder that it is given."""
@@ -82,13 +80,16 @@ class Finding:
 async def examine(config: Config, make_driver: MakeDriver, running: Running | None = None) -> list[Finding]:
     """Everything, in the order in which it is worth mending; `running` where a server asks of itself."""
     findings = await asyncio.to_thread(lambda: [*versions(), git()])
+    images: Mapping[str, int] = {}
     if running is not None and running.unavailable is not None:
         findings.append(_cannot_run(str(running.unavailable)))
     elif running is not None:
         findings += driver_findings(running.driver)
+        images = images_of(running.driver)
     else:
-        findings += await _trial(config, make_driver)
-    return findings + await asyncio.to_thread(lambda: _machine(config))
+        tried, images = await _trial(config, make_driver)
+        findings += tried
+    return findings + await asyncio.to_thread(lambda: _machine(config, images))
 
 
 async def report(config: Config, make_driver: MakeDriver, running: Running | None = None) -> Mapping[str, Any]:
@@ -238,28 +239,14 @@ def secret_key(config: Config) -> Finding:
     return Finding(name, State.OK, f"{path}, {stat.filemode(path.stat().st_mode)}")
 
 
-def layers(config: Config) -> Iterator[Finding]:
-    """What is installed for functions, one line for each layer, the largest first."""
+def layers(config: Config, images: Mapping[str, int]) -> Iterator[Finding]:
+    """What is installed for functions, one line for each layer and image, the largest first."""
     try:
-        sizes = read_sizes(config.layers)
+        yield from (Finding(name, State.OK, found) for name, found in installed(config, images))
     except OSError as error:
         yield Finding(
             "requirements", State.WARNING, f"{config.layers}: {error.strerror}", "run it as the server's user"
         )
-        return
-    count = f"{len(sizes)} layer" + ("s" if len(sizes) != 1 else "")
-    yield Finding(
-        "requirements", State.OK, f"{count}, {format_size(sum(sizes.values()))}" if sizes else "none installed"
-    )
-    for digest, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
-        yield Finding("layer", State.OK, f"{digest[:12]}, {format_size(size)}: {_packages(config.layers / digest)}")
-
-
-def _packages(layer: Path) -> str:
-    """`numpy 2.1, pillow 11.0, 3 more`."""
-    found = sorted(path.name.removesuffix(".dist-info").replace("-", " ", 1) for path in layer.glob("*.dist-info"))
-    shown = ", ".join(printable(name, 60) for name in found[:_PACKAGES_SHOWN])
-    return f"{shown}, {len(found) - _PACKAGES_SHOWN} more" if len(found) > _PACKAGES_SHOWN else shown or "no packages"
 
 
 def disk(config: Config) -> Finding:
@@ -328,7 +315,7 @@ def _ask(path: Path, query: str) -> tuple[Any, ...] | None:
         connection.close()
 
 
-def _machine(config: Config) -> list[Finding]:
+def _machine(config: Config, images: Mapping[str, int]) -> list[Finding]:
     return [
         namespaces(),
         docker(),
@@ -336,7 +323,7 @@ def _machine(config: Config) -> list[Finding]:
         database(config),
         calls(config),
         secret_key(config),
-        *layers(config),
+        *layers(config, images),
         disk(config),
         memory(config),
         open_files(),
@@ -345,7 +332,7 @@ def _machine(config: Config) -> list[Finding]:
     ]
 
 
-async def _trial(config: Config, make_driver: MakeDriver) -> list[Finding]:
+async def _trial(config: Config, make_driver: MakeDriver) -> tuple[list[Finding], Mapping[str, int]]:
     # A folder of its own: opening a driver clears what an earlier server left, and one may be running.
     with tempfile.TemporaryDirectory(prefix="clowdy-doctor-") as folder:
         # What functions run as must be able to pass it, as they pass the folders of a data directory.
@@ -354,11 +341,11 @@ async def _trial(config: Config, make_driver: MakeDriver) -> list[Finding]:
         try:
             async with asyncio.timeout(DRIVER_SECONDS):
                 await driver.open()
-            return list(driver_findings(driver))
+            return list(driver_findings(driver)), images_of(driver)
         except DriverUnavailable as error:
-            return [_cannot_run(str(error))]
+            return [_cannot_run(str(error))], {}
         except TimeoutError:
-            return [Finding("runtime", State.MISSING, f"did not start within {DRIVER_SECONDS:.0f} s", "try again")]
+            return [Finding("runtime", State.MISSING, f"did not start within {DRIVER_SECONDS:.0f} s", "try again")], {}
         finally:
             await driver.close()
 

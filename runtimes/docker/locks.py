@@ -18,6 +18,11 @@ class KeptLocks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @classmethod
+    def of(cls, data_dir: Path) -> KeptLocks:
+        """Those of a server's data directory."""
+        return cls(data_dir / "docker" / "locks")
+
     def has(self, digest: str) -> bool:
         """Whether it is kept."""
         return _DIGEST.fullmatch(digest) is not None and (self._folder / digest).exists()

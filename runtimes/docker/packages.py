@@ -61,7 +61,7 @@ class ImagePackages(Maker):
         self._connections = connections
         self._limits = limits or BuildLimits()
         self._turns = asyncio.Semaphore(self._limits.at_once)
-        self._kept = KeptLocks(self._folder / "locks")
+        self._kept = KeptLocks.of(data_dir)
         self._work = Tasks()
         self._failures: dict[str, tuple[Backoff, str]] = {}
         self._left: set[str] = set()

@@ -305,14 +305,14 @@ def test_the_socket_of_an_engine_is_named(tmp_path: Path) -> None:
 
 
 def test_layers_are_shown_with_their_sizes_the_largest_first(config: Config) -> None:
-    assert [finding.found for finding in doctor.layers(config)] == ["none installed"]
+    assert [finding.found for finding in doctor.layers(config, {})] == ["none installed"]
     for digest, packages in (("ab" * 32, ["httpx-0.28"]), ("cd" * 32, [f"p{number}-1.0" for number in range(9)])):
         for package in packages:
             (config.layers / digest / f"{package}.dist-info").mkdir(parents=True)
             (config.layers / digest / f"{package}.dist-info" / "RECORD").write_bytes(b"x" * 8192)
     (config.layers / ".builds" / "unfinished").mkdir(parents=True)
 
-    total, first, second = doctor.layers(config)
+    total, first, second = doctor.layers(config, {})
 
     assert total.found.startswith("2 layers, ")
     assert first.found.startswith("cdcdcdcdcdcd, ")
