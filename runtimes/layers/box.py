@@ -21,7 +21,6 @@ from clowdy.runtimes.sandbox.watcher import memory_of
 from clowdy.schema.units import MEBIBYTE
 
 _LOOK_SECONDS = 0.2
-_SIGXFSZ = (153, -25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +87,7 @@ class Box:
             lines = output.drain()
             if group is not None and group.oom_kills() > 0:
                 stop = Stop.MEMORY
-            status = process.ended.result()
-            if stop is None and status in _SIGXFSZ:
-                stop = Stop.SIZE
-            return Outcome(status, lines, stop)
+            return Outcome(process.ended.result(), lines, stop)
         finally:
             await asyncio.shield(self._end(process, group))
             output.close()

@@ -17,6 +17,8 @@ from clowdy.runtimes.layers.words import Words
 from clowdy.schema.units import format_size
 
 _KILLED = (137, -9)
+# By SIGXFSZ: a file was to become larger than all files may be together.
+_OUTGROWN = (153, -25)
 _REFUSED = {
     f"(os error {errno.EFBIG})": Stop.SIZE,
     f"(os error {errno.ENOSPC})": Stop.DISK,
@@ -64,6 +66,8 @@ class Judge:
         """Raises BuildFailed with the reason, unless it went well."""
         if outcome.stop is not None:
             raise self.stopped(outcome.stop)
+        if outcome.status in _OUTGROWN:
+            raise self.stopped(Stop.SIZE)
         if outcome.status != 0:
             reason = self._reason(outcome)
             # What the kernel refused for a limit of ours; uv shows the number in any language.

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from clowdy.runtimes.layers.builder import Apart, LayerBuilder
-from clowdy.runtimes.layers.index import Index
-from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.builder import LayerBuilder
 from clowdy.runtimes.layers.tree import delete
+from tests.runtimes.layers.workplaces import ImageWorkplace, LayerWorkplace, Workplace
 
 Make = Callable[..., Awaitable[LayerBuilder]]
 
@@ -28,18 +29,26 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 async def make(place: Path) -> AsyncIterator[Make]:
     """Makes builders of one data directory; what a build leaves behind fails the test."""
-    opened: list[LayerBuilder] = []
+    workplace = LayerWorkplace(place, os.geteuid())
+    yield workplace.open
+    await workplace.close()
+    assert await workplace.left() == []
 
-    async def open_one(
-        index: Index | None = None, *, apart: Apart = Apart.WHOLLY, limits: BuildLimits | None = None
-    ) -> LayerBuilder:
-        index = index or Index(no_index=True, find_links=(str(place / "wheels"),))
-        builder = LayerBuilder(place / "layers", place / "run", index, apart=apart, limits=limits)
-        await builder.open()
-        opened.append(builder)
-        return builder
 
-    yield open_one
-    for builder in opened:
-        await builder.close()
-    assert list((place / "layers" / ".builds").iterdir()) == []
+@pytest.fixture(params=["folders", "images"])
+def unopened_workplace(request: pytest.FixtureRequest, place: Path) -> Workplace:
+    """Each of the two. Outside of an event loop, since an engine is started by one of its own."""
+    if request.param == "images":
+        return ImageWorkplace(place, request.getfixturevalue("functions_engine").url)
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    return LayerWorkplace(place, os.geteuid())
+
+
+@pytest.fixture
+async def workplace(unopened_workplace: Workplace) -> AsyncIterator[Workplace]:
+    """Each of the two; what a build leaves behind fails the test."""
+    yield unopened_workplace
+    left = await unopened_workplace.left()
+    await unopened_workplace.close()
+    assert left == []
