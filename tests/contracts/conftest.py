@@ -49,12 +49,6 @@ def make_driver(request: pytest.FixtureRequest, driver_name: str, folders: Path)
 
 
 @pytest.fixture
-def layers(world: World, folders: Path) -> Path:
-    """Where the open driver looks for requirements layers."""
-    return folders / world.driver.name / "layers"
-
-
-@pytest.fixture
 async def world(driver_name: str, make_driver: MakeDriver, folders: Path) -> AsyncIterator[World]:
     """An open driver. What it leaves behind fails the test."""
     driver = make_driver()
