@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from pathlib import Path
 
 from clowdy.schema.locks import Lock
@@ -32,7 +33,8 @@ class KeptLocks:
         if self.has(lock.digest):
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = self._folder / f"{lock.digest}.new"
+        # Of its own: several may keep the same one at the same time.
+        temporary = self._folder / f"{lock.digest}.{secrets.token_hex(6)}"
         temporary.write_text(json.dumps([lock.python, lock.platform, lock.text]) + "\n")
         temporary.replace(self._folder / lock.digest)
 

@@ -161,7 +161,7 @@ class Workshop:
         odd = {path for path in changes - self._before if not path.startswith(own)}
         odd |= {path for path in changes if path.startswith(f"{PLACE}/")}
         if odd:
-            raise BuildFailed(f"it wrote outside of its folder: {printable(min(odd), 300)}")
+            raise BuildFailed(f"it wrote outside of its folder: {printable(max(odd), 300)}")
 
     async def _changes(self) -> frozenset[str]:
         found = await self._engine.in_thread(lambda client: client.diff(self.container))
