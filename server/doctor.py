@@ -85,7 +85,7 @@ async def examine(config: Config, make_driver: MakeDriver, running: Running | No
         findings.append(_cannot_run(str(running.unavailable)))
     elif running is not None:
         findings += driver_findings(running.driver)
-        images = images_of(running.driver)
+        images = images_of(config, running.driver)
     else:
         tried, images = await _trial(config, make_driver)
         findings += tried
@@ -341,7 +341,7 @@ async def _trial(config: Config, make_driver: MakeDriver) -> tuple[list[Finding]
         try:
             async with asyncio.timeout(DRIVER_SECONDS):
                 await driver.open()
-            return list(driver_findings(driver)), images_of(driver)
+            return list(driver_findings(driver)), images_of(config, driver)
         except DriverUnavailable as error:
             return [_cannot_run(str(error))], {}
         except TimeoutError:

@@ -16,11 +16,12 @@ from clowdy.server.config import Config
 _PACKAGES_SHOWN = 6
 
 
-def images_of(driver: Driver) -> Mapping[str, int]:
+def images_of(config: Config, driver: Driver) -> Mapping[str, int]:
     """Bytes of what is installed in images that an open driver starts functions from, by the lock's digest."""
     chosen = driver.chosen if isinstance(driver, FirstDriver) else driver
     found = chosen.images.packages if isinstance(chosen, DockerDriver) else {}
-    return {digest: image.bytes for digest, image in found.items()}
+    locks = KeptLocks.of(config.data_dir)
+    return {digest: image.bytes for digest, image in found.items() if locks.has(digest)}
 
 
 def installed(config: Config, images: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -39,8 +40,8 @@ def installed(config: Config, images: Mapping[str, int]) -> Iterator[tuple[str, 
     locks = KeptLocks.of(config.data_dir)
     for digest, size in sorted(images.items(), key=_largest_first):
         lock = locks.find(digest)
-        # Of an image that another server has made the lock is not known here.
-        yield "image", _line(digest, size, [f"{each.name} {each.version}" for each in lock.pins] if lock else ["?"])
+        packages = () if lock is None else lock.pins
+        yield "image", _line(digest, size, (f"{each.name} {each.version}" for each in packages))
 
 
 def _largest_first(item: tuple[str, int]) -> tuple[int, str]:

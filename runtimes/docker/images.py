@@ -98,7 +98,6 @@ class Images:
             name = image["Labels"][_PACKAGES]
             # What is built on another base has another name, and a functions image has the labels of its packages.
             if name in names and not image["Labels"].get(_FUNCTIONS):
-                await self._own(image["Id"], f"packages-{name}", image.get("RepoTags"))
                 taken = max(0, int(image["Size"]) - int(root["Size"]))
                 self._packages[names[name]] = PackagesImage(image["Id"], taken)
 
@@ -110,7 +109,7 @@ class Images:
 
     @property
     def packages(self) -> Mapping[str, PackagesImage]:
-        """What is installed, by the digest of its lock."""
+        """What is installed on this engine, by whichever server, by the digest of its lock."""
         return self._packages
 
     async def keep(self, container: str, digest: str) -> PackagesImage:
@@ -137,10 +136,17 @@ class Images:
             return self._functions[digest]
         async with self._making:
             if digest not in self._functions:
-                self._functions[digest] = await self._make(digest)
+                try:
+                    self._functions[digest] = await self._make(digest)
+                except Missing:
+                    if digest is None:
+                        raise
+                    raise self._gone(digest) from None
             return self._functions[digest]
 
     async def _make(self, digest: str | None) -> str:
+        if digest is not None:
+            await self.claim(digest)
         parent = self.base.root if digest is None else self._parent(digest)
         name = hashlib.sha256(f"{parent}\0".encode() + self._runner).hexdigest()[:32]
         found = await self._engine.ask(lambda client: client.images(filters={"label": f"{_FUNCTIONS}={name}"}))
@@ -158,22 +164,32 @@ class Images:
                 label=f"{_FUNCTIONS}={name}",
                 archive=self._runner,
             )
-        except Missing:
-            if digest is None:
-                raise
-            self._packages.pop(digest, None)
-            self._parent(digest)
-            raise
         except Refused as error:
             raise DriverUnavailable(f"the image for functions cannot be made: {error}") from None
 
     def _parent(self, digest: str) -> str:
         found = self._packages.get(digest)
         if found is None:
-            raise DriverUnavailable(
-                f"the image of the requirements {digest[:12]} is not there: {self.rebuild(digest)}", passing=True
-            )
+            raise self._gone(digest)
         return found.id
+
+    def _gone(self, digest: str) -> DriverUnavailable:
+        self._packages.pop(digest, None)
+        return DriverUnavailable(
+            f"the image of the requirements {digest[:12]} is not there: {self.rebuild(digest)}", passing=True
+        )
+
+    async def claim(self, digest: str) -> None:
+        """Gives the packages image of a lock the name of this server: it stays when others give it up.
+
+        Raises Missing when it is there no longer.
+        """
+        image = self._parent(digest)
+        try:
+            await self._own(image, f"packages-{self.name(digest)}", None)
+        except Missing:
+            self._packages.pop(digest, None)
+            raise
 
     async def _own(self, image: str, tag: str, tags: list[str] | None) -> None:
         if f"{repository(self._server)}:{tag}" not in (tags or ()):

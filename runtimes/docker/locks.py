@@ -14,7 +14,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class KeptLocks:
-    """One file for each lock in `folder`, called by its digest. Blocks, but for `has`."""
+    """One file for each lock in `folder`, called by its digest. Blocks; `has` for no longer than a look."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

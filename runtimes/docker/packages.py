@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class ImagePackages(Maker):
 
     def sizes(self) -> Mapping[str, int]:
         """See Packages."""
-        return {digest: image.bytes for digest, image in self._images.packages.items()}
+        return {digest: image.bytes for digest, image in self._images.packages.items() if self._kept.has(digest)}
 
     async def remove(self, digests: Iterable[str]) -> None:
         """See Packages."""
@@ -103,8 +103,11 @@ class ImagePackages(Maker):
 
     async def build(self, lock: Lock, say: Say) -> None:
         """See Packages."""
-        # Also of an image that is there already, made by another server: it may go behind our back all the same.
         await away(partial(self._kept.keep, lock))
+        if self.has(lock.digest):
+            # Perhaps made by another server, whose name for it would be the last.
+            with contextlib.suppress(Missing):
+                await self._images.claim(lock.digest)
         await super().build(lock, say)
 
     async def _resolve(self, wanted: str, preferred: str, say: Say) -> str:
@@ -124,7 +127,7 @@ class ImagePackages(Maker):
         self._failures.pop(lock.digest, None)
         return Taken(image.bytes, size.files)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _workshop(self, *, wanted: str, lock: str) -> AsyncIterator[Workshop]:
         """A container in which a build can run its steps; it is gone afterwards."""
         async with self._turns:
@@ -167,7 +170,7 @@ class ImagePackages(Maker):
             finally:
                 await whole(self._discard(name))
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _connected(self, workshop: Workshop) -> AsyncIterator[None]:
         """A build has a network that reaches the index meanwhile, if it needs one."""
         if not self._index.needs_network:

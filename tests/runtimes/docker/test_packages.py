@@ -274,6 +274,36 @@ async def test_one_that_cannot_be_built_again_says_why_and_is_not_tried_each_tim
     assert await workplace.images.of(lock.digest)
 
 
+async def test_an_image_of_another_server_is_used_and_stays_while_one_of_them_needs_it(
+    workplace: ImageWorkplace, functions_engine: PrivateEngine, place: Path
+) -> None:
+    other = ImageWorkplace(place / "other", functions_engine.url)
+    (place / "other" / "wheels").mkdir(parents=True)
+    first, second = await other.open(), await workplace.open()
+    lock = await other_lock(first, place)
+    await workplace.images.look()
+    assert second.has(lock.digest)
+    assert lock.digest not in second.sizes()
+    said: list[str] = []
+    await second.build(lock, said.append)
+    assert said == []
+    assert lock.digest in second.sizes()
+    await other.close()
+    await workplace.images.look()
+    assert second.has(lock.digest)
+    await second.remove([lock.digest])
+    await workplace.images.look()
+    assert not second.has(lock.digest)
+
+
+async def other_lock(maker: ImagePackages, place: Path) -> Lock:
+    """A lock that no other test has, installed."""
+    wheel = make_wheel(place / "other" / "wheels", "shared")
+    lock = lock_of(maker, wheel)
+    await maker.build(lock, ignore)
+    return lock
+
+
 async def test_one_whose_lock_is_not_kept_has_to_be_pushed_again(workplace: ImageWorkplace) -> None:
     maker = await workplace.open()
     lock = await installed(maker, "one")
