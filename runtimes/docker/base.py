@@ -119,7 +119,7 @@ async def _compiled(engine: Engine, identity: str, python: Python, folder: str, 
         return str(found[0]["Id"])
     log.info("compiling the standard library of the base image, once")
     program = [python.executable, "-I", "-S", "-W", "ignore", "-c", _COMPILE, folder, "2"]
-    return await make(engine, identity, program, server, tag=f"base-{identity.partition(':')[2][:24]}", label=label)
+    return await make(engine, identity, program, server, tag=base_tag(identity), label=label)
 
 
 async def make(
@@ -181,6 +181,11 @@ async def discard(engine: Engine, container: str) -> None:
         await engine.ask(lambda client: client.remove_container(container, force=True, v=True))
     except DriverUnavailable:
         pass
+
+
+def base_tag(identity: str) -> str:
+    """What a base image with its library compiled is called."""
+    return f"base-{identity.partition(':')[2][:24]}"
 
 
 def repository(server: str) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.docker import system_image
 from clowdy.runtimes.docker.archive import pack
-from clowdy.runtimes.docker.base import LOCAL, Base, find_base, make, repository
+from clowdy.runtimes.docker.base import LOCAL, Base, base_tag, find_base, make, repository
 from clowdy.runtimes.docker.container import GROUP, RUNNER
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused
 from clowdy.runtimes.runner import Python, find_python, runner_sources
@@ -148,7 +148,7 @@ class Images:
         if digest is not None:
             await self.claim(digest)
         parent = self.base.root if digest is None else self._parent(digest)
-        name = hashlib.sha256(f"{parent}\0".encode() + self._runner).hexdigest()[:32]
+        name = self._functions_name(parent)
         found = await self._engine.ask(lambda client: client.images(filters={"label": f"{_FUNCTIONS}={name}"}))
         if found:
             await self._own(found[0]["Id"], f"functions-{name}", found[0].get("RepoTags"))
@@ -166,6 +166,9 @@ class Images:
             )
         except Refused as error:
             raise DriverUnavailable(f"the image for functions cannot be made: {error}") from None
+
+    def _functions_name(self, parent: str) -> str:
+        return hashlib.sha256(f"{parent}\0".encode() + self._runner).hexdigest()[:32]
 
     def _parent(self, digest: str) -> str:
         found = self._packages.get(digest)
@@ -210,17 +213,28 @@ class Images:
         image = self._packages.get(digest)
         if image is None:
             return
-        label = f"{_PACKAGES}={self.name(digest)}"
-        found = await self._engine.ask(lambda client: client.images(filters={"label": label}))
-        ours = f"{repository(self._server)}:"
-        # Those made of it first.
-        for each in sorted(found, key=lambda each: not each["Labels"].get(_FUNCTIONS)):
-            for tag in [tag for tag in each.get("RepoTags") or () if tag.startswith(ours)]:
-                try:
-                    await self._engine.ask(methodcaller("remove_image", tag))
-                except (Missing, Refused) as error:
-                    log.info("%s stays for now: %s", tag, error)
         self._packages.pop(digest, None)
+        await self._give_up([f"functions-{self._functions_name(image.id)}", f"packages-{self.name(digest)}"])
+
+    async def tidy(self) -> None:
+        """Gives up what was made of an earlier runner or base image: nothing here starts from it any more."""
+        parents = [self.base.root, *(image.id for image in self._packages.values())]
+        kept = {base_tag(self.base.id), *(f"packages-{self.name(digest)}" for digest in self._packages)}
+        kept |= {f"functions-{self._functions_name(parent)}" for parent in parents}
+        ours = f"{repository(self._server)}:"
+        found = await self._engine.ask(lambda client: client.images(name=repository(self._server)))
+        names = [name for image in found for name in image.get("RepoTags") or () if name.startswith(ours)]
+        # Those made of others first, as their names have it.
+        await self._give_up(sorted({name.removeprefix(ours) for name in names} - kept, key=_order))
+
+    async def _give_up(self, tags: Iterable[str]) -> None:
+        for tag in tags:
+            try:
+                await self._engine.ask(methodcaller("remove_image", f"{repository(self._server)}:{tag}"))
+            except Missing:
+                continue
+            except Refused as error:
+                log.info("%s stays for now: %s", tag, error)
 
     def _remember(self, base: Base) -> None:
         path = self._folder / _FACTS
@@ -235,6 +249,10 @@ class Images:
             return Base(python=python, **{key: str(value) for key, value in said.items()})
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+def _order(tag: str) -> int:
+    return ("functions", "packages", "base").index(tag.partition("-")[0])
 
 
 def _runner_archive() -> bytes:

@@ -100,6 +100,8 @@ class ImagePackages(Maker):
             await self._images.remove(digest)
             await away(partial(self._kept.remove, digest))
             self._failures.pop(digest, None)
+        if self._images.known and self._engine.facts is not None:
+            await self._images.tidy()
 
     async def build(self, lock: Lock, say: Say) -> None:
         """See Packages."""
