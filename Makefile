@@ -19,7 +19,7 @@ demo: setup
 	@exec $(PYTHON) tools/demo.py
 
 test: check
-	@exec $(PYTHON) -m pytest
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-fast: setup-test
 	@exec $(PYTHON) -m pytest -m "not slow" -n 2

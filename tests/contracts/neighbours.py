@@ -6,10 +6,12 @@ It is made by root alone, reached by a pair of virtual devices, and gone with it
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +109,20 @@ def neighbour(folder: Path) -> Iterator[Neighbour]:
     """The neighbour while it is there; raises PermissionError or FileNotFoundError where it cannot be made."""
     if os.geteuid() != 0:
         raise PermissionError("only root can make a network namespace that this machine is connected to")
+    with _only_one(), _made(folder) as made:
+        yield made
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Its addresses are always the same: tests that run beside each other take turns."""
+    with (Path(tempfile.gettempdir()) / "clowdy-neighbour.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[Neighbour]:
     process = subprocess.Popen(
         ["unshare", "--net", sys.executable, "-I", "-c", _SERVER, str(PORT), PUBLIC_4, PUBLIC_6],
         stdin=subprocess.PIPE,
