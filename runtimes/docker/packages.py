@@ -7,14 +7,15 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.backoff import Backoff
-from clowdy.runtimes.docker.connections import NOWHERE, Connections
-from clowdy.runtimes.docker.container import SERVER
+from clowdy.runtimes.docker.connections import NOWHERE, Connections, Place
+from clowdy.runtimes.docker.container import NO_NETWORK, SERVER
 from clowdy.runtimes.docker.driver import server_name
 from clowdy.runtimes.docker.engine import Engine, EngineDown, Missing, Refused
 from clowdy.runtimes.docker.images import Images
@@ -37,6 +38,17 @@ from clowdy.schema.locks import Lock
 log = logging.getLogger(__name__)
 
 _FULL = "no space left on device"
+_NO_WAY_OUT = (
+    "containers of this engine do not reach the package index: packages are installed with the engine's own network"
+)
+
+_SHARED = Place("host", ())
+
+Result = TypeVar("Result")
+
+
+class _NoWayOut(Exception):
+    """A container with a network of its own does not reach the index."""
 
 
 class ImagePackages(Maker):
@@ -65,6 +77,8 @@ class ImagePackages(Maker):
         self._work = Tasks()
         self._failures: dict[str, tuple[Backoff, str]] = {}
         self._left: set[str] = set()
+        self._reached = False
+        self._shares_network = False
         images.rebuild = self._rebuild
 
     @property
@@ -113,12 +127,36 @@ class ImagePackages(Maker):
         await super().build(lock, say)
 
     async def _resolve(self, wanted: str, preferred: str, say: Say) -> str:
+        return await self._reaching(partial(self._resolve_there, wanted, preferred, say), say)
+
+    async def _install(self, lock: Lock, say: Say) -> Taken:
+        return await self._reaching(partial(self._install_there, lock, say), say)
+
+    async def _reaching(self, work: Callable[[], Awaitable[Result]], say: Say) -> Result:
+        """The result of `work`, by the engine's own network where its containers have no way out.
+
+        An engine that sets no rules of its own (`--iptables=false`) gives them none.
+        """
+        if not self._shares_network:
+            try:
+                return await work()
+            except _NoWayOut:
+                self._shares_network = True
+        say(_NO_WAY_OUT)
+        try:
+            return await work()
+        except BuildFailed:
+            # It may be the index that is down.
+            self._shares_network = False
+            raise
+
+    async def _resolve_there(self, wanted: str, preferred: str, say: Say) -> str:
         async with self._workshop(wanted=wanted, lock=preferred) as workshop:
             async with self._connected(workshop):
                 await workshop.resolve(say)
             return await workshop.lock()
 
-    async def _install(self, lock: Lock, say: Say) -> Taken:
+    async def _install_there(self, lock: Lock, say: Say) -> Taken:
         async with self._workshop(wanted="", lock=lock.text) as workshop:
             if lock.text:
                 async with self._connected(workshop):
@@ -138,7 +176,9 @@ class ImagePackages(Maker):
             facts = self._engine.facts
             if facts is None:
                 raise EngineDown(f"the Docker Engine at {self._engine.address} has not answered yet")
-            place = await self._connections.place() if self._index.needs_network else NOWHERE
+            place = NOWHERE
+            if self._index.needs_network:
+                place = _SHARED if self._shares_network else await self._connections.place()
             for left in tuple(self._left):
                 await self._discard(left)
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -151,6 +191,8 @@ class ImagePackages(Maker):
                 self._limits,
                 uv=uv,
                 folders=holders(self._index),
+                # Of its own network it has none until its rules stand.
+                network=_SHARED.network if place is _SHARED else NO_NETWORK,
                 resolvers=place.resolvers,
                 labels={SERVER: self._server},
             )
@@ -159,7 +201,9 @@ class ImagePackages(Maker):
             try:
                 # A thread cannot be cut off: what was begun has to end before it can be removed.
                 await whole(self._engine.ask(lambda client: client.create_container_from_config(config, name=name)))
-                workshop = Workshop(self._engine, name, python, uid, self._index, self._limits, root)
+                workshop = Workshop(
+                    self._engine, name, python, uid, self._index, self._limits, root, is_connected=place is _SHARED
+                )
                 await whole(workshop.start(wanted=wanted, lock=lock))
                 yield workshop
             except Refused as error:
@@ -175,7 +219,7 @@ class ImagePackages(Maker):
     @contextlib.asynccontextmanager
     async def _connected(self, workshop: Workshop) -> AsyncIterator[None]:
         """A build has a network that reaches the index meanwhile, if it needs one."""
-        if not self._index.needs_network:
+        if not self._index.needs_network or workshop.is_connected:
             yield
             return
         policy = Policy(allow_private=False, allowed=await private_addresses(self._index))
@@ -184,6 +228,9 @@ class ImagePackages(Maker):
             self._work.spawn(self._discard(workshop.container))
 
         async with self._connections.connected(workshop.container, policy, lost):
+            self._reached = self._reached or await workshop.reaches(self._index.hosts)
+            if not self._reached:
+                raise _NoWayOut
             yield
 
     async def _discard(self, container: str) -> None:

@@ -35,6 +35,16 @@ _OWN = "/tmp"  # noqa: S108  (the container's own)
 # As another user than the programs of the build, which thus cannot end it.
 _WAIT = ("-I", "-S", "-c", "import signal; signal.pause()")
 _SEAL = (Path(__file__).parents[1] / "layers" / "seal_worker.py").read_text()
+_REACH = """
+import socket, sys
+for host, port in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        sys.exit(0)
+    except OSError:
+        pass
+sys.exit(1)
+"""
 _LOOK_SECONDS = 0.5
 _MEASURE_SECONDS = 5.0
 _KILL_SECONDS = 5.0
@@ -51,18 +61,20 @@ def build_config(
     *,
     uv: Path,
     folders: Sequence[Path],
+    network: str,
     resolvers: Sequence[str],
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A container that waits for the steps of a build, without a network at first. Pure.
+    """A container that waits for the steps of a build, with `network` from the first. Pure.
 
-    `folders` of packages are seen where they are; `resolvers` are for when it has a network.
+    `folders` of packages are seen where they are; `resolvers` are for when it is connected to one.
     """
     return maker_config(
         image,
         [python, *_WAIT],
         memory_bytes=limits.memory_bytes,
         cpu=limits.cpu,
+        network=network,
         processes=limits.processes,
         open_files=limits.open_files,
         file_bytes=limits.layer_bytes + MEBIBYTE,
@@ -86,9 +98,13 @@ class Workshop:
         index: Index,
         limits: BuildLimits,
         root: Path | None,
+        *,
+        is_connected: bool = False,
     ) -> None:
         self._engine = engine
         self.container = container
+        self.is_connected = is_connected
+        """Whether it has a network from the first."""
         self._uid = uid
         self._index = index
         self._limits = limits
@@ -119,6 +135,13 @@ class Workshop:
         await self._engine.ask(lambda client: client.put_archive(self.container, "/", archive))
         await self._engine.ask(lambda client: client.start(self.container))
         self._before = await self._changes()
+
+    async def reaches(self, hosts: Sequence[tuple[str, int]]) -> bool:
+        """Whether one of these, each with its port, can be connected to from here."""
+        named = tuple(word for host, port in hosts for word in (host, str(port)))
+        step = Step((self._recipe.python, "-I", "-S", "-c", _REACH, *named), {})
+        user = f"{self._uid}:{self._uid}"
+        return not await execute(self._engine, self.container, step, user=user, folder=PLACE, on_data=lambda data: None)
 
     async def resolve(self, say: Say) -> None:
         """Makes the lock for what is wanted."""

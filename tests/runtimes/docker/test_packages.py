@@ -27,6 +27,7 @@ from clowdy.runtimes.docker.workshop import Workshop, build_config
 from clowdy.runtimes.layers.api import BuildFailed
 from clowdy.runtimes.layers.index import Index
 from clowdy.runtimes.layers.limits import BuildLimits
+from clowdy.runtimes.layers.pip_settings import find_index
 from clowdy.runtimes.layers.recipe import Step
 from clowdy.schema.locks import Lock, Wanted
 from clowdy.schema.units import MEBIBYTE
@@ -350,6 +351,25 @@ async def test_a_disk_that_is_full_is_named_and_nothing_stays_on_it(
     assert len(await workplace.engine.ask(lambda client: client.images(all=True))) == len(before)
     assert not maker.has(lock.digest)
     await installed(maker, "one")
+    await workplace.close()
+
+
+async def test_an_engine_whose_containers_have_no_way_out_gives_builds_its_own(
+    start_engine: Callable[..., PrivateEngine], place: Path
+) -> None:
+    index = find_index(os.environ)
+    private = await asyncio.to_thread(start_engine, "--iptables=false", "--ip-masq=false")
+    if not (private.connected and index.needs_network):
+        pytest.skip("no package index is reached over the network here")
+    await asyncio.to_thread(make_base_image, private)
+    workplace = ImageWorkplace(place, private.url)
+    maker = await workplace.open(index)
+    said: list[str] = []
+    lock = await maker.resolve(Wanted(("six",)), say=said.append)
+    await maker.build(lock, said.append)
+    assert maker.has(lock.digest)
+    assert any("with the engine's own network" in line for line in said)
+    assert await workplace.left() == []
     await workplace.close()
 
 
