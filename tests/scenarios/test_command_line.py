@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -187,9 +187,12 @@ def test_ci_needs_two_variables_and_no_set_up(server: Server, ana: User, tmp_pat
     machine.run("clowdy", "token", "list", fails=1)
 
 
-def test_a_preset_admin_token_may_have_any_form(tmp_path: Path, runtime: str, name: str) -> None:
+def test_a_preset_admin_token_may_have_any_form(
+    tmp_path: Path, runtime: str, surroundings: Mapping[str, str], name: str
+) -> None:
     (tmp_path / "server").mkdir()
-    server = Server(tmp_path / "server", runtime=runtime, environment={"CLOWDY_ADMIN_TOKEN": PRESET}).start()
+    environment = {**surroundings, "CLOWDY_ADMIN_TOKEN": PRESET}
+    server = Server(tmp_path / "server", runtime=runtime, environment=environment).start()
     try:
         kept = User(tmp_path)
         kept.run("clowdy", "login", server.url, stdin=f"{PRESET}\n")

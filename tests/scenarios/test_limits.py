@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,12 +50,12 @@ def deploy(client: Client, functions: dict[str, str], sources: dict[str, str]) -
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> Iterator[Server]:
+def small(tmp_path_factory: pytest.TempPathFactory, runtime: str, surroundings: Mapping[str, str]) -> Iterator[Server]:
     """A server with room for three instances of 64 MB, where nobody waits long."""
     server = Server(
         tmp_path_factory.mktemp("small"),
         runtime=runtime,
-        environment={"CLOWDY_WAIT": "1", "CLOWDY_WAITERS": "3"},
+        environment={**surroundings, "CLOWDY_WAIT": "1", "CLOWDY_WAITERS": "3"},
         options=("--memory-budget", "200MB"),
     ).start()
     functions = dict.fromkeys(("one", "two", "three", "four"), "memory: 64MB")
