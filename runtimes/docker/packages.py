@@ -76,6 +76,7 @@ class ImagePackages(Maker):
         self._kept = KeptLocks.of(data_dir)
         self._work = Tasks()
         self._failures: dict[str, tuple[Backoff, str]] = {}
+        self._returning: set[str] = set()
         self._left: set[str] = set()
         self._reached = False
         self._shares_network = False
@@ -251,23 +252,25 @@ class ImagePackages(Maker):
             return f"it cannot be built again: {why}"
         if not self._kept.has(digest):
             return "push again to build it"
-        self._work.spawn(self._bring_back(digest))
+        if digest not in self._returning:
+            self._returning.add(digest)
+            self._work.spawn(self._bring_back(digest))
         return "it is being built again"
 
     async def _bring_back(self, digest: str) -> None:
-        lock = await away(partial(self._kept.find, digest))
-        if lock is None:
-            return
-        log.warning("the image of the requirements %s is gone: it is built again", lock.digest[:12])
         try:
-            await self.build(lock, lambda line: None)
+            lock = await away(partial(self._kept.find, digest))
+            if lock is not None:
+                log.warning("the image of the requirements %s is gone: it is built again", digest[:12])
+                await self.build(lock, lambda line: None)
+                log.warning("the image of the requirements %s is there again", digest[:12])
         except (BuildFailed, DriverUnavailable) as error:
-            failures, _ = self._failures.setdefault(lock.digest, (Backoff(free=0), ""))
+            failures, _ = self._failures.setdefault(digest, (Backoff(free=0), ""))
             failures.failed(time.monotonic())
-            self._failures[lock.digest] = (failures, str(error))
-            log.warning("the image of the requirements %s cannot be built again: %s", lock.digest[:12], error)
-        else:
-            log.warning("the image of the requirements %s is there again", lock.digest[:12])
+            self._failures[digest] = (failures, str(error))
+            log.warning("the image of the requirements %s cannot be built again: %s", digest[:12], error)
+        finally:
+            self._returning.discard(digest)
 
 
 def _readable(folder: Path) -> bool:

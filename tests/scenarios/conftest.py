@@ -14,7 +14,14 @@ pytestmark = pytest.mark.slow
 RUNTIME = os.environ.get("CLOWDY_TEST_RUNTIME", "sandbox")
 """The sandbox, unless the machine forbids it and another is named in so many words."""
 
-IN_BOTH = {"test_starters", "test_functions", "test_streams", "test_applications", "test_frameworks"}
+IN_BOTH = {
+    "test_starters",
+    "test_functions",
+    "test_streams",
+    "test_applications",
+    "test_frameworks",
+    "test_requirements",
+}
 """What is promised of functions: told of containers as well."""
 
 

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from clowdy.runtimes.docker.driver import server_name
 from tests.harness import CLOWDY, Client, Server
 from tests.runtimes.layers.wheels import make_source, make_wheel
 
@@ -46,9 +47,15 @@ def wheels() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory, runtime: str, wheels: Path) -> Iterator[Server]:
-    """A server whose packages come from `wheels` alone."""
-    environment = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+def environment(surroundings: Mapping[str, str], wheels: Path) -> dict[str, str]:
+    """That of a server whose packages come from `wheels` alone."""
+    return {**surroundings, "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+
+
+@pytest.fixture(scope="module")
+def packaged(
+    tmp_path_factory: pytest.TempPathFactory, runtime: str, environment: Mapping[str, str]
+) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("packaged"), runtime=runtime, environment=environment).start()
     yield server
     assert server.stop() == 0, server.log
@@ -59,12 +66,30 @@ def pusher(packaged: Server, name: str, tmp_path: Path) -> Client:
     return packaged.client(tmp_path / "work", name)
 
 
+def docker(server: Server, *arguments: str) -> list[str]:
+    command = ["docker", "--host", server.environment["DOCKER_HOST"], *arguments]
+    # Without anything to remove it fails, as where an image went together with another.
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout.split()
+
+
 def layers(server: Server) -> set[str]:
+    if server.runtime == "docker":
+        tags = docker(server, "images", "--format", "{{.Tag}}", f"clowdy-{server_name(server.data)}")
+        return {tag for tag in tags if tag.startswith("packages-")}
     return {path.name for path in (server.data / "layers").iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)}
 
 
 def remove_layers(server: Server) -> None:
-    """As a disk that was lost does; what is complete may be written by nobody."""
+    """As a disk that was lost does, or somebody who tidies up; what is complete may be written by nobody."""
+    if server.runtime == "docker":
+        mine = f"label=clowdy.server={server_name(server.data)}"
+        deadline = time.monotonic() + 20
+        while layers(server) and time.monotonic() < deadline:
+            # Images cannot go before their containers, and the server starts further ones meanwhile.
+            docker(server, "rm", "--force", *docker(server, "ps", "--all", "--quiet", "--filter", mine))
+            docker(server, "rmi", "--force", *docker(server, "images", "--quiet", "--filter", "label=clowdy.lock"))
+        assert layers(server) == set()
+        return
     for path in (server.data / "layers").iterdir():
         for folder in (path, *(each for each in path.rglob("*") if each.is_dir())) if path.is_dir() else ():
             folder.chmod(0o755)
@@ -158,8 +183,9 @@ def test_another_project_with_the_same_lock_installs_nothing(packaged: Server, p
     assert layers(packaged) == there
 
 
-def test_a_layer_that_is_gone_comes_back_from_its_lock(tmp_path: Path, runtime: str, wheels: Path, name: str) -> None:
-    environment = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+def test_a_layer_that_is_gone_comes_back_from_its_lock(
+    tmp_path: Path, runtime: str, environment: Mapping[str, str], name: str
+) -> None:
     folder = tmp_path / "server"
     folder.mkdir()
     server = Server(folder, runtime=runtime, environment=environment).start()
@@ -180,11 +206,31 @@ def test_a_layer_that_is_gone_comes_back_from_its_lock(tmp_path: Path, runtime: 
         assert server.stop() == 0, server.log
 
 
-def test_real_packages_come_from_the_registry_that_this_machine_uses(tmp_path: Path, runtime: str, name: str) -> None:
+def test_an_image_that_is_removed_behind_the_servers_back_comes_back_when_it_is_needed(
+    packaged: Server, pusher: Client, runtime: str, name: str
+) -> None:
+    if runtime != "docker":
+        pytest.skip("no images here")
+    pusher.commit(files("[greeting]"))
+    pusher.push()
+    assert packaged.call(name).json()[0] == "1.1"
+    remove_layers(packaged)
+    refused = packaged.call(name)
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable"), refused.text
+    assert int(refused.headers["Retry-After"]) > 0
+    deadline = time.monotonic() + 30
+    while packaged.call(name).status_code != 200 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert packaged.call(name).json()[0] == "1.1"
+
+
+def test_real_packages_come_from_the_registry_that_this_machine_uses(
+    tmp_path: Path, runtime: str, surroundings: Mapping[str, str], name: str
+) -> None:
     """The settings are those of whoever runs the tests, as a server has those of whoever starts it."""
     folder = tmp_path / "server"
     folder.mkdir()
-    environment = {key: value for key, value in os.environ.items() if SETTINGS.fullmatch(key)}
+    environment = {key: value for key, value in os.environ.items() if SETTINGS.fullmatch(key)} | dict(surroundings)
     server = Server(folder, runtime=runtime, environment=environment).start()
     try:
         pusher = server.client(tmp_path / "work", name)
@@ -218,10 +264,12 @@ def test_the_plan_of_a_push_is_kept_with_its_packages(packaged: Server, pusher: 
     assert re.fullmatch("[0-9a-f]{64}", shown["requirements_hash"])
 
 
-def test_doctor_shows_layers_with_their_sizes(packaged: Server, pusher: Client) -> None:
+def test_doctor_shows_what_is_installed_with_its_size(packaged: Server, pusher: Client, runtime: str) -> None:
     pusher.commit(files("[greeting]"))
     pusher.push()
     command = [str(CLOWDY), "doctor", "--json", "--data-dir", str(packaged.data)]
-    done = subprocess.run(command, env={"PATH": os.environ["PATH"], "HOME": str(packaged.folder)}, capture_output=True)
-    found = [each["found"] for each in json.loads(done.stdout)["findings"] if each["name"] == "layer"]
+    own = {"PATH": os.environ["PATH"], "HOME": str(packaged.folder), "CLOWDY_RUNTIME": runtime}
+    done = subprocess.run(command, env={**packaged.environment, **own}, capture_output=True)
+    name = "image" if runtime == "docker" else "layer"
+    found = [each["found"] for each in json.loads(done.stdout)["findings"] if each["name"] == name]
     assert any(re.search(r"^[0-9a-f]{12}, [\d.]+ KB: greeting 1.1, wording 1.0$", line) for line in found), found
