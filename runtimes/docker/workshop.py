@@ -43,7 +43,13 @@ for host, port in zip(sys.argv[1::2], sys.argv[2::2]):
         sys.exit(0)
     except OSError:
         pass
-sys.exit(1)
+if len(sys.argv) > 1:
+    sys.exit(1)
+# No name is known: whether there is an answer for one that nobody has.
+try:
+    socket.getaddrinfo("clowdy.invalid", None)
+except socket.gaierror as error:
+    sys.exit(error.errno == socket.EAI_AGAIN)
 """
 _LOOK_SECONDS = 0.5
 _MEASURE_SECONDS = 5.0
@@ -137,7 +143,7 @@ class Workshop:
         self._before = await self._changes()
 
     async def reaches(self, hosts: Sequence[tuple[str, int]]) -> bool:
-        """Whether one of these, each with its port, can be connected to from here."""
+        """Whether one of these, each with its port, can be connected to; without any, whether names are resolved."""
         named = tuple(word for host, port in hosts for word in (host, str(port)))
         step = Step((self._recipe.python, "-I", "-S", "-c", _REACH, *named), {})
         user = f"{self._uid}:{self._uid}"

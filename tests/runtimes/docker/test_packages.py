@@ -11,13 +11,14 @@ import tarfile
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clowdy.runtimes.api import DriverUnavailable
-from clowdy.runtimes.docker.container import SERVER
+from clowdy.runtimes.docker.container import NO_NETWORK, SERVER
 from clowdy.runtimes.docker.driver import DockerDriver, server_name
 from clowdy.runtimes.docker.engine import Engine, EngineDown
 from clowdy.runtimes.docker.execution import execute
@@ -186,6 +187,7 @@ async def started(workplace: ImageWorkplace, name: str) -> Workshop:
         limits,
         uv=uv,
         folders=(),
+        network=NO_NETWORK,
         resolvers=(),
         labels={SERVER: server_name(workplace.folder / "data")},
     )
@@ -357,15 +359,17 @@ async def test_a_disk_that_is_full_is_named_and_nothing_stays_on_it(
 async def test_an_engine_whose_containers_have_no_way_out_gives_builds_its_own(
     start_engine: Callable[..., PrivateEngine], place: Path
 ) -> None:
-    index = find_index(os.environ)
-    private = await asyncio.to_thread(start_engine, "--iptables=false", "--ip-masq=false")
+    # Not what lies in folders here, which needs no network.
+    index = replace(find_index(os.environ), extra=(), find_links=())
+    arguments = ("--iptables=false", "--ip-masq=false", "--ip-forward=false")
+    private = await asyncio.to_thread(start_engine, *arguments)
     if not (private.connected and index.needs_network):
         pytest.skip("no package index is reached over the network here")
     await asyncio.to_thread(make_base_image, private)
     workplace = ImageWorkplace(place, private.url)
     maker = await workplace.open(index)
     said: list[str] = []
-    lock = await maker.resolve(Wanted(("six",)), say=said.append)
+    lock = await maker.resolve(Wanted(("idna",)), say=said.append)
     await maker.build(lock, said.append)
     assert maker.has(lock.digest)
     assert any("with the engine's own network" in line for line in said)
