@@ -261,7 +261,7 @@ class Workshop:
         return int(stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)) // _NANOSECONDS_IN_TICK
 
     async def _written_bytes(self) -> int:
-        named = {"id": self.container}
+        named = {"name": f"^/?{self.container}$"}
         found = await self._engine.in_thread(lambda client: client.containers(all=True, size=True, filters=named))
         return int(found[0].get("SizeRw") or 0) if found else 0
 

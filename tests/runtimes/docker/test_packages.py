@@ -129,6 +129,27 @@ async def test_a_build_sees_nothing_of_the_server(workplace: ImageWorkplace, mon
     assert said["processes"] <= 4
 
 
+HOARDER = """
+import os, time
+for number in range(5):
+    with open(f"/build/cache/{number}", "wb") as file:
+        for _ in range(60):
+            file.write(os.urandom(1 << 20))
+time.sleep(60)
+"""
+
+
+async def test_a_build_that_writes_without_end_is_ended_on_the_way(
+    workplace: ImageWorkplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = await workplace.open(limits=BuildLimits(layer_bytes=80 * MEBIBYTE, seconds=50))
+    script = workplace.folder / "wheels" / "hoarder.py"
+    script.write_text(HOARDER)
+    workplace.replace_uv(monkeypatch, f"exec {workplace.images.base.python.executable} {script}")
+    with pytest.raises(BuildFailed, match="more than 80 MB"):
+        await installed(maker, "one")
+
+
 async def test_credentials_of_the_index_are_in_no_container_and_no_image(
     workplace: ImageWorkplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
