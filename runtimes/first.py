@@ -12,13 +12,14 @@ CURE = " Cure: "
 class FirstDriver:
     """Implements `Driver`, and `Parents` as far as the chosen one does, by the first of `drivers` that opens.
 
-    `chosen` is that one; it stays until this is closed. While there is none, only `name`, `open` and `close` are
-    there to be used.
+    `chosen` is that one; it stays until this is closed, and `passed_over` has why those before it cannot run, by their
+    names. While there is none, only `name`, `open` and `close` are there to be used.
     """
 
     def __init__(self, drivers: Sequence[Driver]) -> None:
         self.drivers = tuple(drivers)
         self.chosen: Driver | None = None
+        self.passed_over: Sequence[tuple[str, DriverUnavailable]] = ()
 
     @property
     def name(self) -> str:
@@ -67,6 +68,7 @@ class FirstDriver:
                 refusals.append((driver.name, error))
             else:
                 self.chosen = driver
+                self.passed_over = tuple(refusals)
                 return
         raise together(refusals)
 
@@ -85,9 +87,16 @@ class FirstDriver:
         return await driver.prepare(application, timeout_seconds)
 
     async def close(self) -> None:
-        driver, self.chosen = self.chosen, None
+        driver, self.chosen, self.passed_over = self.chosen, None, ()
         if driver is not None:
             await driver.close()
+
+
+def in_use(driver: Driver) -> Driver:
+    """The driver that an open one stands for."""
+    found = driver.chosen if isinstance(driver, FirstDriver) else driver
+    assert found is not None, "not open"
+    return found
 
 
 def together(refusals: Sequence[tuple[str, DriverUnavailable]]) -> DriverUnavailable:

@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Started:
     """What is known once the server listens. `unavailable` says why no function can run, and the cure; `notice`
-    what the driver could do better.
+    what the driver could do better, `second_choice` why it is not the one that comes first.
     """
 
     config: Config
@@ -62,6 +62,7 @@ class Started:
     admin_token: str | None
     unavailable: str | None
     notice: str | None
+    second_choice: str | None = None
 
 
 Announce = Callable[[Started], Awaitable[None]]
@@ -108,6 +109,7 @@ def _started(parts: Parts) -> Started:
         parts.admin_token,
         str(unavailable) if unavailable else None,
         parts.pool.driver.notice if unavailable is None else None,
+        runtime.second_choice(parts.pool.driver),
     )
 
 

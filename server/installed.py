@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from clowdy.runtimes.api import Driver
 from clowdy.runtimes.docker.driver import DockerDriver
 from clowdy.runtimes.docker.locks import KeptLocks
-from clowdy.runtimes.first import FirstDriver
+from clowdy.runtimes.first import in_use
 from clowdy.runtimes.layers.store import read_sizes
 from clowdy.schema.text import printable
 from clowdy.schema.units import format_size
@@ -18,7 +18,7 @@ _PACKAGES_SHOWN = 6
 
 def images_of(config: Config, driver: Driver) -> Mapping[str, int]:
     """Bytes of what is installed in images that an open driver starts functions from, by the lock's digest."""
-    chosen = driver.chosen if isinstance(driver, FirstDriver) else driver
+    chosen = in_use(driver)
     found = chosen.images.packages if isinstance(chosen, DockerDriver) else {}
     locks = KeptLocks.of(config.data_dir)
     return {digest: image.bytes for digest, image in found.items() if locks.has(digest)}

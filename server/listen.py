@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from clowdy.server import doctor, runtime
+from clowdy.server import runtime
 from clowdy.server.calls import LoggedCalls
 from clowdy.server.config import Config
+from clowdy.server.doctor.report import report
 from clowdy.server.errors import NotFound, StartError
 from clowdy.server.git.wire import Service
 from clowdy.server.parts import Parts
@@ -79,7 +80,7 @@ async def listen(parts: Parts, bound: socket.socket) -> AsyncIterator[Listening]
         releases=parts.releases,
         repositories=parts.repositories,
         calls=LoggedCalls(parts.journal),
-        doctor=lambda: doctor.report(config, runtime.make_driver, parts.pool),
+        doctor=lambda: report(config, runtime.make_driver, parts.pool),
         client=proxies.client,
         version=importlib.metadata.version("clowdy"),
         routes=[*_git(parts).routes(), *_direct(parts).routes()],

@@ -20,7 +20,7 @@ from clowdy.runtimes.docker.driver import DockerDriver, server_name
 from clowdy.runtimes.docker.engine import Engine
 from clowdy.runtimes.docker.images import Images
 from clowdy.runtimes.docker.packages import ImagePackages
-from clowdy.runtimes.first import FirstDriver
+from clowdy.runtimes.first import CURE, FirstDriver
 from clowdy.runtimes.layers.api import Packages
 from clowdy.runtimes.layers.builder import Apart, LayerBuilder
 from clowdy.runtimes.layers.chosen import ChosenPackages
@@ -60,20 +60,20 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def make_driver(config: Config, folder: Path | None = None) -> Driver:
-    """The driver that the settings ask for, keeping its files below `folder`, by default the data directory.
+    """The driver that the settings ask for, for a trial below `folder`, else for a server.
 
     Without isolation only when it was chosen in so many words.
     """
-    folder = folder or config.data_dir
+    is_trial, folder = folder is not None, folder or config.data_dir
     match config.runtime:
         case "process":
             return ProcessDriver(folder)
         case "sandbox":
             return _sandbox(config, folder)
         case "docker":
-            return _docker(config, folder)
+            return _docker(config, folder, is_trial=is_trial)
         case _:
-            return FirstDriver([_sandbox(config, folder), _docker(config, folder)])
+            return FirstDriver([_sandbox(config, folder), _docker(config, folder, is_trial=is_trial)])
 
 
 def _sandbox(config: Config, folder: Path) -> SandboxDriver:
@@ -81,12 +81,10 @@ def _sandbox(config: Config, folder: Path) -> SandboxDriver:
     return SandboxDriver(folder, _run_dir(folder), policy=policy)
 
 
-def _docker(config: Config, folder: Path) -> DockerDriver:
+def _docker(config: Config, folder: Path, *, is_trial: bool) -> DockerDriver:
     policy = Policy(allow_private=config.allow_private_networks)
     engine = Engine()
-    # Images belong to the data directory wherever the driver's files are: those that `doctor` makes are then the
-    # server's own, and no further names stay behind.
-    images = Images(engine, server_name(config.data_dir), folder / "docker", config.docker_image)
+    images = Images(engine, server_name(folder), folder / "docker", config.docker_image, trial=is_trial)
     return DockerDriver(folder, engine, images, policy=policy)
 
 
@@ -128,6 +126,14 @@ async def _layers(config: Config) -> AsyncIterator[Packages]:
         yield builder
     finally:
         await builder.close()
+
+
+def second_choice(driver: Driver) -> str | None:
+    """Why functions run in this open driver and not in the one that comes first; None where that one runs them."""
+    if not isinstance(driver, FirstDriver) or not driver.passed_over:
+        return None
+    reasons = (f"{name} cannot: {str(error).partition(CURE)[0].rstrip('.')}" for name, error in driver.passed_over)
+    return f"functions run in {driver.name}, since the {'; the '.join(reasons)}"
 
 
 def syntax_child(driver: Driver) -> SyntaxChild:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
@@ -14,6 +15,7 @@ from typing import Any
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.docker.container import NO_NETWORK, SERVER, maker_config
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused, raise_errors
+from clowdy.runtimes.layers.threads import whole
 from clowdy.runtimes.runner import OLDEST, Python
 
 log = logging.getLogger(__name__)
@@ -40,14 +42,20 @@ class Base:
 
 
 async def find_base(
-    engine: Engine, wanted: str | None, server: str, known: Base | None, make_local: Callable[[], Awaitable[str]]
+    engine: Engine,
+    wanted: str | None,
+    server: str,
+    known: Base | None,
+    make_local: Callable[[], Awaitable[str]],
+    *,
+    pulls: bool = True,
 ) -> Base:
     """The base image that `wanted` names, pulled if need be; without a name the local one, else the usual one.
 
     It is looked into unless it is the one that is `known`. A local one that was in use and is gone is made again by
     `make_local`. Raises DriverUnavailable with the cure.
     """
-    name, image = await _find_image(engine, wanted, known, make_local)
+    name, image = await _find_image(engine, wanted, known, make_local, pulls=pulls)
     if known is not None and known.id == image["Id"] and await _is_there(engine, known.root):
         return known
     volumes = (image.get("Config") or {}).get("Volumes")
@@ -84,7 +92,7 @@ async def _is_there(engine: Engine, image: str) -> bool:
 
 
 async def _find_image(
-    engine: Engine, wanted: str | None, known: Base | None, make_local: Callable[[], Awaitable[str]]
+    engine: Engine, wanted: str | None, known: Base | None, make_local: Callable[[], Awaitable[str]], *, pulls: bool
 ) -> tuple[str, Mapping[str, Any]]:
     candidates = [(name, name) for name in ([wanted] if wanted else [LOCAL, USUAL])]
     if known is not None and known.name in (name for name, _ in candidates):
@@ -99,15 +107,19 @@ async def _find_image(
         made = await make_local()
         return LOCAL, await engine.ask(lambda client: client.inspect_image(made))
     name = wanted or USUAL
+    cure = (
+        f"clowdy doctor --make-base-image, which makes one from this machine's Python, or docker pull {name} where a "
+        "registry can be reached"
+    )
+    if not pulls:
+        raise DriverUnavailable(f"the base image {name} is not there; a server pulls it at its start. Cure: {cure}")
     log.info("pulling the base image %s", name)
     try:
         await engine.in_thread(lambda client: raise_errors(client.pull(name, stream=True, decode=True)))
         return name, await engine.ask(lambda client: client.inspect_image(name))
     except (Missing, Refused) as error:
         raise DriverUnavailable(
-            f"the base image {name} is not there and cannot be pulled: {error}. Cure: clowdy doctor --make-base-image, "
-            f"which makes one from this machine's Python, or docker pull {name} where a registry can be reached",
-            passing=True,
+            f"the base image {name} is not there and cannot be pulled: {error}. Cure: {cure}", passing=True
         ) from None
 
 
@@ -127,14 +139,18 @@ async def make(
 ) -> str:
     """The id of a new image: `image` with `archive` unpacked in it and `program` run; raises Refused where it fails."""
     config = maker_config(image, program, labels={SERVER: server})
-    container = await engine.ask(lambda client: client.create_container_from_config(config)["Id"])
+    container = f"{repository(server)}-once-{secrets.token_hex(6)}"
     try:
+        # By a name that is known before: what is begun when this is cancelled is removed as well.
+        await whole(engine.ask(lambda client: client.create_container_from_config(config, name=container)))
         if archive:
             await engine.ask(lambda client: client.put_archive(container, "/", archive))
         await _run(engine, container)
         changes = [f"LABEL {label}", f"LABEL {SERVER}=", "CMD []", "ENTRYPOINT []", "USER 0:0"]
-        made = await engine.in_thread(
-            lambda client: client.commit(container, repository=repository(server), tag=tag, changes=changes)
+        made = await whole(
+            engine.in_thread(
+                lambda client: client.commit(container, repository=repository(server), tag=tag, changes=changes)
+            )
         )
         return str(made["Id"])
     finally:
@@ -152,8 +168,10 @@ async def run(
 ) -> str:
     """What `program` prints in a container that is gone afterwards; raises Refused where it fails."""
     config = maker_config(image, program, network=network, capabilities=capabilities, labels={SERVER: server})
-    container = await engine.ask(lambda client: client.create_container_from_config(config)["Id"])
+    container = f"{repository(server)}-once-{secrets.token_hex(6)}"
     try:
+        # By a name that is known before: what is begun when this is cancelled is removed as well.
+        await whole(engine.ask(lambda client: client.create_container_from_config(config, name=container)))
         return await _run(engine, container)
     finally:
         await asyncio.shield(discard(engine, container))

@@ -81,9 +81,13 @@ class Connections:
         self._watch.open()
         await self._rules.open(rules_message(reach(self._policy, ()), ()))
 
+    async def known(self) -> None:
+        """Returns once `refusal` is known."""
+        await self._rules.known()
+
     async def place(self) -> Place:
         """Where to create a container that is then given to `confine`; raises DriverUnavailable."""
-        await self._rules.known()
+        await self.known()
         if self.refusal is not None:
             raise DriverUnavailable(f"network: true cannot be had here: {self.refusal}")
         self._used = True

@@ -201,6 +201,8 @@ class DockerDriver:
         await self._containers.close()
         with contextlib.suppress(DriverUnavailable):
             await self.connections.close()
+        with contextlib.suppress(DriverUnavailable):
+            await self.images.close()
         self._inotify.close()
         self._inotify = Inotify()
         await self.engine.close()

@@ -32,6 +32,7 @@ OLDEST_API = (1, 41)
 """That of Docker Engine 20.10."""
 
 CURE = "systemctl start docker"
+_STARTERS = ("containerd", "runc", "crun")
 _SECONDS = 15
 _LONG_SECONDS = 1800
 _THREADS = 16
@@ -59,7 +60,9 @@ class Refused(DriverUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an engine says of itself. `maps_users` where user ids inside are others outside."""
+    """What an engine says of itself. `maps_users` where user ids inside are others outside, `rootless` where the engine
+    runs as an ordinary user; `components` are names and versions of what starts its containers.
+    """
 
     version: str
     api: tuple[int, int]
@@ -67,11 +70,14 @@ class Facts:
     processes: bool
     cpu: bool
     maps_users: bool
+    rootless: bool
     live_restore: bool
     swarm: bool
     init: bool
     storage: str
     root: str
+    cgroups: str
+    components: tuple[str, ...]
 
 
 class Engine:
@@ -265,11 +271,18 @@ def read_facts(version: Mapping[str, Any], info: Mapping[str, Any]) -> Facts:
         processes=bool(info.get("PidsLimit")),
         cpu=bool(info.get("CpuCfsQuota")),
         maps_users="name=userns" in options or "name=rootless" in options,
+        rootless="name=rootless" in options,
         live_restore=bool(info.get("LiveRestoreEnabled")),
         swarm=(info.get("Swarm") or {}).get("LocalNodeState", "inactive") != "inactive",
         init=bool(info.get("InitBinary")),
         storage=str(info.get("Driver", "?")),
         root=str(info.get("DockerRootDir", "")),
+        cgroups=str(info.get("CgroupVersion", "?")),
+        components=tuple(
+            f"{component.get('Name')} {component.get('Version')}"
+            for component in version.get("Components") or ()
+            if component.get("Name") in _STARTERS
+        ),
     )
 
 

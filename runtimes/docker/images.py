@@ -46,14 +46,18 @@ class Images:
     """The images of one server.
 
     `wanted` names the base image, None for the local one or else the usual one. `folder` is the server's, in it what
-    has to be known while the engine is down. `rebuild` is asked to bring back the packages of a lock's digest.
+    has to be known while the engine is down. `rebuild` is asked to bring back the packages of a lock's digest. For a
+    `trial` no image is pulled, and `close` leaves none behind.
     """
 
-    def __init__(self, engine: Engine, server: str, folder: Path, wanted: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, server: str, folder: Path, wanted: str | None = None, *, trial: bool = False
+    ) -> None:
         self._engine = engine
         self._server = server
         self._folder = folder
         self._wanted = wanted
+        self._trial = trial
         self._runner = _runner_archive()
         self._base: Base | None = None
         self._packages: dict[str, PackagesImage] = {}
@@ -78,7 +82,9 @@ class Images:
     async def open(self) -> None:
         """Finds the base image and what is built on it; raises DriverUnavailable with the cure."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._base = await find_base(self._engine, self._wanted, self._server, self._remembered(), self._make_local)
+        self._base = await find_base(
+            self._engine, self._wanted, self._server, self._remembered(), self._make_local, pulls=not self._trial
+        )
         self._remember(self._base)
         self._functions.clear()
         await self.look()
@@ -221,20 +227,28 @@ class Images:
         parents = [self.base.root, *(image.id for image in self._packages.values())]
         kept = {base_tag(self.base.id), *(f"packages-{self.name(digest)}" for digest in self._packages)}
         kept |= {f"functions-{self._functions_name(parent)}" for parent in parents}
-        ours = f"{repository(self._server)}:"
-        found = await self._engine.ask(lambda client: client.images(name=repository(self._server)))
-        names = [name for image in found for name in image.get("RepoTags") or () if name.startswith(ours)]
-        # Those made of others first, as their names have it.
-        await self._give_up(sorted({name.removeprefix(ours) for name in names} - kept, key=_order))
+        await self._give_up(await self._tags() - kept)
 
     async def _give_up(self, tags: Iterable[str]) -> None:
-        for tag in tags:
+        # Those made of others first, as their names have it.
+        for tag in sorted(tags, key=_order):
             try:
                 await self._engine.ask(methodcaller("remove_image", f"{repository(self._server)}:{tag}"))
             except Missing:
                 continue
             except Refused as error:
                 log.info("%s stays for now: %s", tag, error)
+
+    async def close(self) -> None:
+        """Gives up what was used, after a trial."""
+        if self._trial:
+            await self._give_up(await self._tags())
+
+    async def _tags(self) -> set[str]:
+        ours = f"{repository(self._server)}:"
+        found = await self._engine.ask(lambda client: client.images(name=repository(self._server)))
+        names = [name for image in found for name in image.get("RepoTags") or () if name.startswith(ours)]
+        return {name.removeprefix(ours) for name in names}
 
     def _remember(self, base: Base) -> None:
         path = self._folder / _FACTS

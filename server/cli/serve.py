@@ -10,6 +10,8 @@ import click
 
 from clowdy.server.cli.failure import Failure
 
+RUNTIMES = ("auto", "sandbox", "docker", "process")
+
 
 @click.command("serve")
 @click.option("--data-dir", metavar="DIR", help="Where everything is kept.  [.clowdy]")
@@ -17,7 +19,7 @@ from clowdy.server.cli.failure import Failure
 @click.option("--port", metavar="PORT", help="The port to listen on.  [8000]")
 @click.option(
     "--runtime",
-    type=click.Choice(["auto", "sandbox", "docker", "process"]),
+    type=click.Choice(RUNTIMES),
     help="What functions run in; process is no isolation.  [auto]",
 )
 @click.option("--public-url", metavar="URL", help="The address that people use.  [http://HOST:PORT]")

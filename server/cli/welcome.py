@@ -23,6 +23,8 @@ async def welcome(started: Started, *, signs_in: bool) -> None:
     say(f"Clowdy listens on {url}")
     if started.admin_token is not None:
         say(f"The admin token, shown this once: {started.admin_token}")
+    if started.second_choice is not None:
+        note(started.second_choice)
     if started.notice is not None:
         note(started.notice)
     if started.unavailable is not None:

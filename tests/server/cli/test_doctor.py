@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from clowdy.server import doctor, runtime
+from clowdy.server import runtime
+from clowdy.server.doctor import report as doctor
 from tests.server.cli.conftest import Terminal
 
 
