@@ -107,9 +107,10 @@ async def _find_image(
         made = await make_local()
         return LOCAL, await engine.ask(lambda client: client.inspect_image(made))
     name = wanted or USUAL
+    local = "leave CLOWDY_DOCKER_IMAGE out after" if wanted else "choose"
     cure = (
-        f"clowdy doctor --make-base-image, which makes one from this machine's Python, or docker pull {name} where a "
-        "registry can be reached"
+        f"docker pull {name} where a registry can be reached, or {local} clowdy doctor --make-base-image, which makes "
+        "one from this machine's Python"
     )
     if not pulls:
         raise DriverUnavailable(f"the base image {name} is not there; a server pulls it at its start. Cure: {cure}")

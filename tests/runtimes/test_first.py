@@ -38,6 +38,7 @@ async def test_the_first_that_opens_is_used_and_the_others_are_left_alone() -> N
     await driver.open()
     await driver.start(PLAIN)
     assert driver.chosen is first
+    assert driver.passed_over == ()
     assert (driver.name, driver.python) == ("sandbox", "3.11.2")
     assert (len(first.living()), second.tries) == (1, 0)
     await driver.close()
@@ -49,6 +50,7 @@ async def test_one_that_does_not_open_is_closed_and_the_next_is_what_it_stands_f
     driver = FirstDriver([first, second])
     await driver.open()
     assert driver.chosen is second
+    assert [(name, str(error)) for name, error in driver.passed_over] == [("sandbox", "forbidden")]
     assert not first.to_close
     for name in ("name", "python", "base", "promises", "notice", "no_network", "trouble"):
         assert getattr(driver, name) == getattr(second, name), name
@@ -92,6 +94,7 @@ async def test_opened_again_it_tries_all_in_their_order() -> None:
     first.unavailable = second.unavailable = ""
     await driver.open()
     assert driver.chosen is first
+    assert driver.passed_over == ()
     assert (first.tries, second.tries) == (2, 1)
     await driver.close()
 

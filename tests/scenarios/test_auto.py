@@ -56,6 +56,12 @@ def test_where_the_sandbox_is_forbidden_functions_wait_for_an_engine_and_go_back
         assert "main -> live" in client.push()
         assert server.call(name).json() == {"message": "Hello"}
         assert runtime_of(server) == "docker"
+        assert server.stop() == 0, server.log
+
+        said = "clowdy: functions run in docker, since the sandbox cannot: "
+        assert said not in server.log
+        server.start()
+        until(lambda: said in server.log)
     finally:
         assert server.stop() == 0, server.log
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clowdy.runtimes.api import DriverUnavailable
+from clowdy.runtimes.first import FirstDriver
 from clowdy.server import runtime
 from clowdy.server.config import Config
 from tests.runtimes.memory_driver import MemoryDriver
@@ -109,3 +110,18 @@ def test_without_isolation_only_in_so_many_words(config: Config) -> None:
 
 
 RUNTIMES = ("auto", "sandbox", "docker", "process")
+
+
+async def test_why_functions_run_in_what_comes_second_is_one_line() -> None:
+    sandbox = MemoryDriver(name="sandbox", unavailable="bubblewrap is not installed. Cure: install it")
+    driver = FirstDriver([sandbox, MemoryDriver(name="docker")])
+    assert runtime.second_choice(driver) is None
+    await driver.open()
+    said = "functions run in docker, since the sandbox cannot: bubblewrap is not installed"
+    assert runtime.second_choice(driver) == said
+    await driver.close()
+    sandbox.unavailable = ""
+    await driver.open()
+    assert runtime.second_choice(driver) is None
+    await driver.close()
+    assert runtime.second_choice(MemoryDriver()) is None

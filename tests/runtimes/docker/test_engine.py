@@ -22,7 +22,16 @@ from clowdy.runtimes.docker.engine import (
 )
 from tests.engine import PrivateEngine
 
-VERSION = {"Version": "20.10.24", "ApiVersion": "1.41"}
+VERSION = {
+    "Version": "20.10.24",
+    "ApiVersion": "1.41",
+    "Components": [
+        {"Name": "Engine", "Version": "20.10.24"},
+        {"Name": "containerd", "Version": "1.6.20"},
+        {"Name": "runc", "Version": "1.1.5"},
+        {"Name": "docker-init", "Version": "0.19.0"},
+    ],
+}
 INFO = {
     "OSType": "linux",
     "MemoryLimit": True,
@@ -31,6 +40,7 @@ INFO = {
     "SecurityOptions": ["name=seccomp,profile=default"],
     "InitBinary": "docker-init",
     "Driver": "overlay2",
+    "CgroupVersion": "2",
     "DockerRootDir": "/var/lib/docker",
 }
 
@@ -54,6 +64,13 @@ def test_facts_say_which_limits_hold() -> None:
     assert (facts.memory, facts.processes, facts.cpu, facts.init) == (True, False, True, True)
     assert not facts.maps_users
     assert read_facts(VERSION, {**INFO, "SecurityOptions": ["name=userns"]}).maps_users
+
+
+def test_facts_name_what_starts_containers() -> None:
+    facts = read_facts(VERSION, INFO)
+    assert (facts.cgroups, facts.components, facts.rootless) == ("2", ("containerd 1.6.20", "runc 1.1.5"), False)
+    rootless = read_facts(VERSION, {**INFO, "SecurityOptions": ["name=rootless"]})
+    assert rootless.rootless and rootless.maps_users
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,15 @@ def test_a_data_directory_that_is_in_use_exits_1_naming_who_has_it(terminal: Ter
 
 
 @contextmanager
-def started(folder: Path, admin_token: str | None, unavailable: str | None = None) -> Iterator[Started]:
+def started(
+    folder: Path, admin_token: str | None, unavailable: str | None = None, second_choice: str | None = None
+) -> Iterator[Started]:
     """What a server that listens says of itself, with a store of its own."""
     runner = asyncio.Runner()
     with runner:
         store = runner.run(Store.open(folder / "clowdy.db"))
         tokens = Tokens(store)
-        yield Started(Config(folder, public_url=URL), tokens, admin_token, unavailable, "a notice")
+        yield Started(Config(folder, public_url=URL), tokens, admin_token, unavailable, "a notice", second_choice)
         runner.run(store.close())
 
 
@@ -159,4 +161,14 @@ def test_what_keeps_functions_from_running_is_said(
         words = greet(server, capsys)
 
     assert "clowdy: functions cannot run: the kernel forbids it. Cure: x\n" in words
+    assert "functions run in" not in words
     assert "clowdy: a notice\n" in words
+
+
+def test_why_functions_run_in_what_comes_second_is_said(
+    terminal: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(tmp_path, None, second_choice="functions run in docker, since x") as server:
+        words = greet(server, capsys)
+
+    assert "clowdy: functions run in docker, since x\n" in words
