@@ -173,6 +173,8 @@ class Containers:
             return await visit
         except TimeoutError:
             raise DriverUnavailable(f"the runner did not start within {_ADMIT_SECONDS:g} seconds") from None
+        except OSError as error:
+            raise DriverUnavailable(f"the container ended as soon as it had started: {error.strerror}") from None
         finally:
             visit.cancel()
 

@@ -35,6 +35,7 @@ CURE = "systemctl start docker"
 _STARTERS = ("containerd", "runc", "crun")
 _SECONDS = 15
 _LONG_SECONDS = 1800
+_SILENT = f"it gave no answer for {_SECONDS} s"
 _THREADS = 16
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -177,8 +178,7 @@ class Engine:
         if isinstance(error, APIError):
             return Refused(f"the Docker Engine refused: {_explanation(error)}", error.status_code or 500)
         if isinstance(error, requests.Timeout):
-            said = f"it gave no answer for {_SECONDS} s"
-            return EngineDown(f"the Docker Engine at {self.address} does not answer: {said}. Cure: {CURE}")
+            return EngineDown(f"the Docker Engine at {self.address} does not answer: {_SILENT}. Cure: {CURE}")
         return EngineDown(
             f"the Docker Engine at {self.address} does not answer: {_why(error, self.address)}. "
             f"Cure: {_cure(self.address)}"
@@ -301,6 +301,10 @@ def _why(error: Exception, address: str) -> str:
         return "this user may not use it"
     if "Connection refused" in text or "Errno 111" in text:
         return "nobody listens there"
+    if "timed out" in text:
+        return _SILENT
+    if "RemoteDisconnected" in text or "Connection reset" in text or "Connection aborted" in text:
+        return "it broke off the connection"
     return " ".join(text.split())[-200:] or type(error).__name__
 
 

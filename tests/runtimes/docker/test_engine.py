@@ -109,6 +109,28 @@ async def test_an_engine_that_is_not_there_may_come(tmp_path: Path) -> None:
         await Engine(f"unix://{path}").open()
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(b"", "it broke off the connection"), (None, "it gave no answer for 15 s")],
+)
+async def test_what_went_wrong_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, words: str
+) -> None:
+    monkeypatch.setattr("clowdy.runtimes.docker.engine._SECONDS", 0.2)
+    held: list[asyncio.StreamWriter] = []
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        if await reader.read(10) and answer is not None:
+            writer.close()
+
+    async with await asyncio.start_unix_server(answers, tmp_path / "s"):
+        with pytest.raises(EngineDown, match=f"does not answer: {words}. Cure: "):
+            await Engine(f"unix://{tmp_path}/s").open()
+        for writer in held:
+            writer.close()
+
+
 @pytest.mark.slow
 async def test_errors_are_told_apart(engine: PrivateEngine) -> None:
     asked = Engine(engine.url)
