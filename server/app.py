@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from clowdy.hooks.syntax import SyntaxUnavailable
 from clowdy.runtimes.api import Driver
 from clowdy.runtimes.pool import Pool
 from clowdy.schema.manifest import CheckSpec
@@ -153,7 +154,13 @@ async def open_parts(config: Config, lock: DataLock) -> AsyncIterator[Parts]:
         await pool.open()
         available = pool.unavailable is None
         stack.push_async_callback(pool.close)
-        syntax = await stack.enter_async_context(runtime.syntax_child(driver))
+        syntax = runtime.syntax_child(driver)
+        stack.push_async_callback(syntax.close)
+        try:
+            await syntax.open()
+        except SyntaxUnavailable as error:
+            # The first push asks again, and is told.
+            log.warning("%s", error)
         git, setpriv = find_binaries()
         hooks_dir = config.data_dir / "hooks"
         write_hooks(hooks_dir)

@@ -146,7 +146,8 @@ def syntax_child(driver: Driver) -> SyntaxChild:
 
     async def start(worker: Path) -> Child:
         chosen = driver.chosen if isinstance(driver, FirstDriver) else driver
-        if isinstance(chosen, DockerDriver) and chosen.python and _grammar(chosen.python) != _grammar(version):
+        # One that is not open yet cannot be asked; once it is, the next child is of its Python.
+        if isinstance(chosen, DockerDriver) and chosen.is_open and _grammar(chosen.python) != _grammar(version):
             try:
                 return await chosen.open_tool(worker.read_bytes())
             except DriverUnavailable as unavailable:

@@ -13,6 +13,9 @@ SERVER = "clowdy.server"
 
 APP = "/app"
 RUNNER = "/runner"
+INIT = f"{RUNNER}/init"
+ENGINES_INIT = "/sbin/docker-init"
+"""Where the engine shows its own where it is asked to; INIT is a copy that can be run and not read."""
 PACKAGES = "/packages"
 GROUP = 1000
 NO_NETWORK = "none"
@@ -43,12 +46,13 @@ def instance_config(
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
     """A container for one instance; `network` is the engine's name of one, or NO_NETWORK."""
-    config = _config(image, program, user=f"{uid}:{GROUP}", labels=labels)
+    config = _config(image, [INIT, "--", *program], user=f"{uid}:{GROUP}", labels=labels)
     config["Hostname"] = "function"
     config["WorkingDir"] = APP
     config["HostConfig"] |= {
         **resources(limits.memory_bytes, limits.cpu),
         "PidsLimit": limits.processes + _INIT_PROCESSES,
+        "Init": False,
         "ReadonlyRootfs": True,
         "NetworkMode": network,
         # Nobody answers there: without it the host's resolvers would be named to functions that cannot reach them.

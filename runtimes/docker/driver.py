@@ -82,6 +82,11 @@ class DockerDriver:
         self._first: RunnerInstance | None = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has opened, and not closed since."""
+        return self._facts is not None
+
+    @property
     def python(self) -> str:
         return self.images.base.python.version if self.images.known else ""
 

@@ -21,7 +21,7 @@ from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.docker import system_image
 from clowdy.runtimes.docker.archive import pack
 from clowdy.runtimes.docker.base import LOCAL, Base, base_tag, find_base, make, repository
-from clowdy.runtimes.docker.container import GROUP, RUNNER
+from clowdy.runtimes.docker.container import ENGINES_INIT, GROUP, INIT, RUNNER
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused
 from clowdy.runtimes.runner import Python, find_python, runner_sources
 
@@ -31,7 +31,15 @@ _PACKAGES = "clowdy.packages"
 _FUNCTIONS = "clowdy.functions"
 _FACTS = "base.json"
 _GROUPS = f"root:x:0:\nfunction:x:{GROUP}:\n"
-_COMPILE = ["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", RUNNER]
+# A process whose program nobody may read is closed to others of its own user: init holds the pipes to the engine, which
+# would spend its own time on what a function writes to them.
+_FURNISH = f"""
+import compileall, os, py_compile, shutil, sys
+shutil.copyfile("{ENGINES_INIT}", "{INIT}")
+os.chmod("{INIT}", 0o111)
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+sys.exit(not compileall.compile_dir("{RUNNER}", quiet=1, invalidation_mode=mode))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,7 @@ class Images:
         if found:
             await self._own(found[0]["Id"], f"functions-{name}", found[0].get("RepoTags"))
             return str(found[0]["Id"])
-        program = [self.base.python.executable, *_COMPILE]
+        program = [self.base.python.executable, "-I", "-S", "-c", _FURNISH]
         try:
             return await make(
                 self._engine,
@@ -174,7 +182,7 @@ class Images:
             raise DriverUnavailable(f"the image for functions cannot be made: {error}") from None
 
     def _functions_name(self, parent: str) -> str:
-        return hashlib.sha256(f"{parent}\0".encode() + self._runner).hexdigest()[:32]
+        return hashlib.sha256(f"{parent}\0{_FURNISH}\0".encode() + self._runner).hexdigest()[:32]
 
     def _parent(self, digest: str) -> str:
         found = self._packages.get(digest)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from clowdy.runtimes.api import DriverUnavailable
+from clowdy.runtimes.docker.driver import DockerDriver
+from clowdy.runtimes.docker.engine import Engine
+from clowdy.runtimes.docker.images import Images
 from clowdy.runtimes.first import FirstDriver
 from clowdy.server import runtime
 from clowdy.server.config import Config
@@ -125,3 +128,14 @@ async def test_why_functions_run_in_what_comes_second_is_one_line() -> None:
     assert runtime.second_choice(driver) is None
     await driver.close()
     assert runtime.second_choice(MemoryDriver()) is None
+
+
+async def test_syntax_is_read_before_the_engine_of_another_python_has_answered(tmp_path: Path) -> None:
+    engine = Engine(f"unix://{tmp_path}/none")
+    known = {"name": "x", "id": "sha256:x", "root": "sha256:x", "python": ["/python3", "3.99.1", "/"], "platform": "p"}
+    (tmp_path / "base.json").write_text(json.dumps(known))
+    driver = DockerDriver(tmp_path, engine, Images(engine, "server", tmp_path))
+    assert driver.python == "3.99.1"
+    async with runtime.syntax_child(driver) as syntax:
+        assert syntax.version.startswith("3.")
+        assert not syntax.version.startswith("3.99")

@@ -60,6 +60,7 @@ def test_the_smallest_share_of_a_core_is_one_that_the_engine_takes() -> None:
 def test_nothing_of_the_image_runs_beside_the_function() -> None:
     config = instance()
     assert config["Entrypoint"] == []
+    assert config["Cmd"] == ["/runner/init", "--", "python3", "/runner/enter.py"]
     assert config["Healthcheck"] == {"Test": ["NONE"]}
     assert config["Labels"] == {"clowdy.server": "one"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clowdy.runtimes.docker.archive import pack
 from clowdy.runtimes.docker.engine import Engine
 from clowdy.runtimes.docker.images import Images
 from tests.engine import PrivateEngine
@@ -57,7 +58,7 @@ async def test_what_an_earlier_runner_ran_in_is_given_up_and_packages_are_not_bu
     asked: Engine, tmp_path: Path
 ) -> None:
     earlier = Images(asked, "upgraded", tmp_path)
-    earlier._runner = b""
+    earlier._runner = pack({"runner": 0o755}, {"runner/earlier.py": (0o444, b"")})
     await earlier.open()
     await install(asked, earlier)
     old = [await earlier.of(None), await earlier.of(LOCK)]
