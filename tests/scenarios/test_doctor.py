@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clowdy.runtimes.docker.driver import server_name
 from tests.engine import PrivateEngine
 from tests.harness import CLOWDY, Server
 
@@ -47,6 +48,9 @@ def test_it_follows_the_settings_of_the_server_and_disturbs_nothing(
     labels = ("ps", "--all", "--format", '{{.Label "clowdy.server"}}')
     images = ("images", "--all", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
     networks = ("network", "ls", "--format", "{{.ID}} {{.Name}}")
+    # What has no container, as requirements of a release that does not serve.
+    idle = f"clowdy-{server_name(docker_server.data)}:packages-idle"
+    docker(functions_engine, "tag", "clowdy-base:local", idle)
     before = [docker(functions_engine, *question) for question in (labels, images, networks)]
 
     done = subprocess.run(
@@ -64,6 +68,7 @@ def test_it_follows_the_settings_of_the_server_and_disturbs_nothing(
     assert findings["network"] == "network: true can be had"
     assert "in use by process" in findings["data directory"]
     assert [docker(functions_engine, *question) for question in (labels, images, networks)] == before
+    docker(functions_engine, "rmi", idle)
     assert docker_server.call(name).text == me
     shown = docker_server.api("GET", "/api/doctor").json()["findings"]
     assert findings["base image"] in [finding["found"] for finding in shown if finding["name"] == "base image"]
