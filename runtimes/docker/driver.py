@@ -24,6 +24,7 @@ from clowdy.runtimes.runner import runner_arguments
 from clowdy.runtimes.sandbox.cgroups import group_of
 from clowdy.runtimes.sandbox.inotify import Inotify
 from clowdy.runtimes.sandbox.network import PUBLIC_ONLY, Policy
+from clowdy.runtimes.tasks import Tasks
 from clowdy.schema.manifest import Network
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class DockerDriver:
         self._tools: set[Tool] = set()
         self._connected: dict[RunnerInstance, Connection] = {}
         self._first: RunnerInstance | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._work = Tasks()
 
     @property
     def is_open(self) -> bool:
@@ -146,8 +149,14 @@ class DockerDriver:
             return await self._start(kind)
         except Missing as error:
             log.warning("%s", error)
-            await self.images.lost(kind.layer)
+            # Whoever waits for it may give up before it is done, and it must not begin anew with each of them.
+            await asyncio.shield(self._recover(kind.layer))
             return await self._start(kind)
+
+    def _recover(self, layer: str | None) -> asyncio.Task[None]:
+        if self._recovery is None or self._recovery.done():
+            self._recovery = self._work.spawn(self.images.lost(layer), (DriverUnavailable,))
+        return self._recovery
 
     async def _start(self, kind: Kind) -> RunnerInstance:
         if self._facts is None:
@@ -200,6 +209,7 @@ class DockerDriver:
         # First of all, so that nothing is started from now on.
         self._facts = None
         self._first = None
+        await self._work.close()
         await asyncio.gather(
             *(instance.kill() for instance in list(self._instances)), *(tool.end() for tool in list(self._tools))
         )
