@@ -127,6 +127,12 @@ class PrivateEngine:
         if not self.answers:
             raise EngineUnavailable(f"dockerd does not start here: {self._last_words()}")
 
+    def docker(self, *arguments: str) -> list[str]:
+        """What the command `docker` prints of it, its lines sorted: the engine's order is not always the same."""
+        command = ["docker", "--host", self.url, *arguments]
+        done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+        return sorted(done.stdout.splitlines())
+
     def pause(self) -> None:
         """Keeps dockerd from answering, as an overloaded machine would."""
         (pid,) = self._dockerd()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -139,23 +140,11 @@ async def make(
     engine: Engine, image: str, program: Sequence[str], server: str, *, tag: str, label: str, archive: bytes = b""
 ) -> str:
     """The id of a new image: `image` with `archive` unpacked in it and `program` run; raises Refused where it fails."""
-    config = maker_config(image, program, labels={SERVER: server})
-    container = f"{repository(server)}-once-{secrets.token_hex(6)}"
-    try:
-        # By a name that is known before: what is begun when this is cancelled is removed as well.
-        await whole(engine.ask(lambda client: client.create_container_from_config(config, name=container)))
+    async with _once(engine, maker_config(image, program, labels={SERVER: server}), server) as container:
         if archive:
             await engine.ask(lambda client: client.put_archive(container, "/", archive))
         await _run(engine, container)
-        changes = [f"LABEL {label}", f"LABEL {SERVER}=", "CMD []", "ENTRYPOINT []", "USER 0:0"]
-        made = await whole(
-            engine.in_thread(
-                lambda client: client.commit(container, repository=repository(server), tag=tag, changes=changes)
-            )
-        )
-        return str(made["Id"])
-    finally:
-        await asyncio.shield(discard(engine, container))
+        return await whole(commit(engine, container, server, tag, [label]))
 
 
 async def run(
@@ -169,13 +158,30 @@ async def run(
 ) -> str:
     """What `program` prints in a container that is gone afterwards; raises Refused where it fails."""
     config = maker_config(image, program, network=network, capabilities=capabilities, labels={SERVER: server})
+    async with _once(engine, config, server) as container:
+        return await _run(engine, container)
+
+
+@contextlib.asynccontextmanager
+async def _once(engine: Engine, config: Mapping[str, Any], server: str) -> AsyncIterator[str]:
+    """A container by its name, which is gone afterwards; one that an engine which is down keeps, at the next start."""
     container = f"{repository(server)}-once-{secrets.token_hex(6)}"
     try:
         # By a name that is known before: what is begun when this is cancelled is removed as well.
         await whole(engine.ask(lambda client: client.create_container_from_config(config, name=container)))
-        return await _run(engine, container)
+        yield container
     finally:
-        await asyncio.shield(discard(engine, container))
+        with contextlib.suppress(DriverUnavailable):
+            await asyncio.shield(engine.remove(container))
+
+
+async def commit(engine: Engine, container: str, server: str, tag: str, labels: Sequence[str]) -> str:
+    """The id of a new image, one of `server`'s: what a container has become, and nothing of how it was made."""
+    changes = [*(f"LABEL {label}" for label in labels), f"LABEL {SERVER}=", "CMD []", "ENTRYPOINT []", "USER 0:0"]
+    made = await engine.in_thread(
+        lambda client: client.commit(container, repository=repository(server), tag=tag, changes=changes)
+    )
+    return str(made["Id"])
 
 
 async def _run(engine: Engine, container: str) -> str:
@@ -192,14 +198,6 @@ async def _run(engine: Engine, container: str) -> str:
     if state["ExitCode"] != 0:
         raise Refused(f"it ended with status {state['ExitCode']}: {' '.join(text.split())[-300:]}")
     return text
-
-
-async def discard(engine: Engine, container: str) -> None:
-    """Removes a container, whatever it does; what an engine that is down keeps is removed when it is back."""
-    try:
-        await engine.ask(lambda client: client.remove_container(container, force=True, v=True))
-    except DriverUnavailable:
-        pass
 
 
 def base_tag(identity: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
-from clowdy.runtimes.api import Application, Limits
+from clowdy.runtimes.api import Application, Kind, Limits
 from clowdy.runtimes.code import CodeCache
 from clowdy.runtimes.docker.container import APP, PACKAGES
 from clowdy.runtimes.docker.containers import Container, Containers
@@ -17,25 +18,24 @@ USUAL = Limits()
 
 
 class ContainerCell:
-    """Implements `instance.Cell` for a container."""
+    """Implements `instance.Cell` for a container; `group` is where the engine holds it, as far as that can be seen."""
 
     def __init__(
         self,
         engine: Engine,
         containers: Containers,
         container: Container,
-        layer: str | None,
-        network: Network,
+        kind: Kind,
         cache: CodeCache,
+        group: Group | None,
     ) -> None:
         self._engine = engine
         self._containers = containers
         self._container = container
-        self._layer = layer
-        self._network = network
+        self._kind = kind
         self._cache = cache
-        self._confined: Confined | None = None
-        self._group: Group | None = None
+        self._group = group
+        self._confined = Confined(group) if group is not None else None
         self.process = container.process
 
     @property
@@ -44,16 +44,11 @@ class ContainerCell:
 
     @property
     def packages(self) -> str | None:
-        return PACKAGES if self._layer is not None else None
+        return PACKAGES if self._kind.layer is not None else None
 
     @property
     def offline(self) -> bool:
-        return self._network is Network.OFF
-
-    def note(self, group: Group | None) -> None:
-        """Remembers the group in which the engine holds it, where that can be seen."""
-        if group is not None:
-            self._group, self._confined = group, Confined(group)
+        return self._kind.network is Network.OFF
 
     def fill(self, application: Application) -> None:
         limits = application.limits
@@ -64,12 +59,11 @@ class ContainerCell:
     def _limit(self, limits: Limits) -> None:
         """Where its group can be written that is quicker; the engine is told as well, and whoever sets groups anew."""
         told = self._engine.limit(self._container.name, limits.memory_bytes, limits.cpu)
-        try:
-            if self._confined is None:
-                raise PermissionError
-            self._confined.limit(limits.memory_bytes, limits.cpu)
-        except OSError:
-            told.result()
+        if self._confined is not None:
+            with contextlib.suppress(OSError):
+                self._confined.limit(limits.memory_bytes, limits.cpu)
+                return
+        told.result()
 
     def watch_memory(self, on_short: Callable[[], None]) -> None:
         if self._confined is not None:

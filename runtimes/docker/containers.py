@@ -17,7 +17,7 @@ from clowdy.runtimes.code import remove
 from clowdy.runtimes.docker.connections import NOWHERE, Place
 from clowdy.runtimes.docker.container import APP, GROUP, RUNNER, SERVER, Mount, instance_config
 from clowdy.runtimes.docker.doorway import Doorway
-from clowdy.runtimes.docker.engine import Engine, Facts, Missing, Refused
+from clowdy.runtimes.docker.engine import Engine, Facts, Refused
 from clowdy.runtimes.docker.processes import ContainerProcess
 from clowdy.runtimes.sandbox.identities import Identities, container_identities
 from clowdy.runtimes.sandbox.seccomp import build_filter
@@ -191,14 +191,10 @@ class Containers:
         """What the engine cannot do now is tried again, and when it is back."""
         self._left.add(container)
         try:
-            await self._engine.ask(lambda client: client.remove_container(container, force=True, v=True))
-        except Missing:
-            pass
-        except Refused as error:
-            # Somebody else is removing it.
-            if error.status != 409:
-                asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.sweep)
-                raise
+            await self._engine.remove(container)
+        except Refused:
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.sweep)
+            raise
         self._left.discard(container)
 
     def _give_back(self, uid: int) -> None:

@@ -42,7 +42,6 @@ _ALWAYS = frozenset(
 )
 _LIMITS = (Promise.MEMORY, Promise.CPU, Promise.PROCESSES)
 _PLAIN = Kind(None, Network.OFF)
-_USERS = "root:x:0:0::/:/bin/sh\nfunction:x:{uid}:{group}::/tmp:/bin/sh\n"
 
 
 def server_name(data_dir: Path) -> str:
@@ -165,10 +164,10 @@ class DockerDriver:
         place = NOWHERE if kind.network is Network.OFF else await self.connections.place()
         base = self.images.base.python
         container = await self._containers.start(image, base.executable, runner_arguments(base, RUNNER, 0), place=place)
-        cell = ContainerCell(self.engine, self._containers, container, kind.layer, kind.network, self._cache)
+        group = group_of(container.runner, self._inotify) if container.runner else None
+        cell = ContainerCell(self.engine, self._containers, container, kind, self._cache, group)
         instance = RunnerInstance(container.id, kind, cell, container.output, self._forget)
         self._instances[instance] = cell
-        cell.note(group_of(container.runner, self._inotify) if container.runner else None)
         try:
             if place is not NOWHERE:
                 # Nothing of a function is in it yet.

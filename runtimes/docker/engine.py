@@ -36,6 +36,7 @@ _STARTERS = ("containerd", "runc", "crun")
 _SECONDS = 15
 _LONG_SECONDS = 1800
 _SILENT = f"it gave no answer for {_SECONDS} s"
+_BEING_REMOVED = 409
 _THREADS = 16
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -155,6 +156,16 @@ class Engine:
             knocking.settimeout(_SECONDS)
             knocking.connect(self.address.removeprefix("unix://"))
 
+    async def remove(self, container: str) -> None:
+        """Removes a container with all that runs in it; harmless where it is gone or on its way. Raises as `ask`."""
+        try:
+            await self.ask(lambda client: client.remove_container(container, force=True, v=True))
+        except Missing:
+            pass
+        except Refused as error:
+            if error.status != _BEING_REMOVED:
+                raise
+
     def limit(self, container: str, memory_bytes: int, cpu: float) -> Future[Any]:
         """Sets what a running container may use; to be waited for in a thread."""
         return self._threads.submit(
@@ -177,8 +188,6 @@ class Engine:
             return Missing(f"the Docker Engine has it no longer: {_explanation(error)}")
         if isinstance(error, APIError):
             return Refused(f"the Docker Engine refused: {_explanation(error)}", error.status_code or 500)
-        if isinstance(error, requests.Timeout):
-            return EngineDown(f"the Docker Engine at {self.address} does not answer: {_SILENT}. Cure: {CURE}")
         return EngineDown(
             f"the Docker Engine at {self.address} does not answer: {_why(error, self.address)}. "
             f"Cure: {_cure(self.address)}"

@@ -20,7 +20,7 @@ from typing import Any
 from clowdy.runtimes.api import DriverUnavailable
 from clowdy.runtimes.docker import system_image
 from clowdy.runtimes.docker.archive import pack
-from clowdy.runtimes.docker.base import LOCAL, Base, base_tag, find_base, make, repository
+from clowdy.runtimes.docker.base import LOCAL, Base, base_tag, commit, find_base, make, repository
 from clowdy.runtimes.docker.container import ENGINES_INIT, GROUP, INIT, RUNNER
 from clowdy.runtimes.docker.engine import Engine, Missing, Refused
 from clowdy.runtimes.runner import Python, find_python, runner_sources
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _PACKAGES = "clowdy.packages"
 _FUNCTIONS = "clowdy.functions"
+_LOCK = "clowdy.lock"
 _FACTS = "base.json"
 _GROUPS = f"root:x:0:\nfunction:x:{GROUP}:\n"
 # A process whose program nobody may read is closed to others of its own user: init holds the pipes to the engine, which
@@ -76,16 +77,16 @@ class Images:
     @property
     def base(self) -> Base:
         """The base image; what it was at the last start while the engine has not answered yet."""
-        if self._base is None:
-            self._base = self._remembered()
-        if self._base is None:
+        if not self.known or self._base is None:
             raise DriverUnavailable("the base image is not known yet: the Docker Engine has not answered")
         return self._base
 
     @property
     def known(self) -> bool:
         """Whether `base` can be asked."""
-        return self._base is not None or self._remembered() is not None
+        if self._base is None:
+            self._base = self._remembered()
+        return self._base is not None
 
     async def open(self) -> None:
         """Finds the base image and what is built on it; raises DriverUnavailable with the cure."""
@@ -106,14 +107,13 @@ class Images:
         """Looks which packages images there are."""
         root = await self._engine.ask(lambda client: client.inspect_image(self.base.root))
         found = await self._engine.ask(lambda client: client.images(filters={"label": _PACKAGES}))
-        names = {self.name(digest): digest for image in found if (digest := image["Labels"].get("clowdy.lock"))}
+        names = {self.name(digest): digest for image in found if (digest := image["Labels"].get(_LOCK))}
         self._packages = {}
         for image in found:
             name = image["Labels"][_PACKAGES]
             # What is built on another base has another name, and a functions image has the labels of its packages.
             if name in names and not image["Labels"].get(_FUNCTIONS):
-                taken = max(0, int(image["Size"]) - int(root["Size"]))
-                self._packages[names[name]] = PackagesImage(image["Id"], taken)
+                self._packages[names[name]] = _besides(root, image)
 
     def name(self, digest: str) -> str:
         """32 hex digits for base, Python, platform and lock."""
@@ -129,19 +129,13 @@ class Images:
     async def keep(self, container: str, digest: str) -> PackagesImage:
         """The packages image of a lock, from the container in which it was installed."""
         name = self.name(digest)
-        labels = {_PACKAGES: name, "clowdy.lock": digest, _FUNCTIONS: "", "clowdy.server": ""}
-        changes = [*(f"LABEL {key}={value}" for key, value in labels.items()), "CMD []", "ENTRYPOINT []", "USER 0:0"]
-        made = await self._engine.in_thread(
-            lambda client: client.commit(
-                container, repository=repository(self._server), tag=f"packages-{name}", changes=changes
-            )
-        )
+        labels = [f"{_PACKAGES}={name}", f"{_LOCK}={digest}", f"{_FUNCTIONS}="]
+        made = await commit(self._engine, container, self._server, f"packages-{name}", labels)
         image, root = await asyncio.gather(
-            self._engine.ask(lambda client: client.inspect_image(made["Id"])),
+            self._engine.ask(lambda client: client.inspect_image(made)),
             self._engine.ask(lambda client: client.inspect_image(self.base.root)),
         )
-        found = PackagesImage(str(image["Id"]), max(0, int(image["Size"]) - int(root["Size"])))
-        self._packages[digest] = found
+        found = self._packages[digest] = _besides(root, image)
         return found
 
     async def of(self, digest: str | None) -> str:
@@ -165,7 +159,7 @@ class Images:
         name = self._functions_name(parent)
         found = await self._engine.ask(lambda client: client.images(filters={"label": f"{_FUNCTIONS}={name}"}))
         if found:
-            await self._own(found[0]["Id"], f"functions-{name}", found[0].get("RepoTags"))
+            await self._own(found[0]["Id"], f"functions-{name}")
             return str(found[0]["Id"])
         program = [self.base.python.executable, "-I", "-S", "-c", _FURNISH]
         try:
@@ -203,14 +197,13 @@ class Images:
         """
         image = self._parent(digest)
         try:
-            await self._own(image, f"packages-{self.name(digest)}", None)
+            await self._own(image, f"packages-{self.name(digest)}")
         except Missing:
             self._packages.pop(digest, None)
             raise
 
-    async def _own(self, image: str, tag: str, tags: list[str] | None) -> None:
-        if f"{repository(self._server)}:{tag}" not in (tags or ()):
-            await self._engine.ask(lambda client: client.tag(image, repository(self._server), tag))
+    async def _own(self, image: str, tag: str) -> None:
+        await self._engine.ask(lambda client: client.tag(image, repository(self._server), tag))
 
     async def lost(self, digest: str | None) -> None:
         """An image that was there is there no longer: what is left is found anew, and the rest made again."""
@@ -271,6 +264,10 @@ class Images:
             return Base(python=python, **{key: str(value) for key, value in said.items()})
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+def _besides(root: Mapping[str, Any], image: Mapping[str, Any]) -> PackagesImage:
+    return PackagesImage(str(image["Id"]), max(0, int(image["Size"]) - int(root["Size"])))
 
 
 def _order(tag: str) -> int:

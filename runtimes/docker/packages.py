@@ -237,9 +237,7 @@ class ImagePackages(Maker):
     async def _discard(self, container: str) -> None:
         self._left.add(container)
         try:
-            await self._engine.ask(lambda client: client.remove_container(container, force=True, v=True))
-        except Missing:
-            pass
+            await self._engine.remove(container)
         except DriverUnavailable as error:
             log.info("a container of a build stays for now: %s", error)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -46,13 +45,7 @@ def serve(engine: PrivateEngine, tmp_path: Path) -> Server:
 
 
 def containers(engine: PrivateEngine) -> list[str]:
-    return docker(engine, "ps", "--all", "--quiet").split()
-
-
-def docker(engine: PrivateEngine, *arguments: str) -> str:
-    return subprocess.run(
-        ["docker", "--host", engine.url, *arguments], capture_output=True, check=True, text=True, timeout=60
-    ).stdout
+    return engine.docker("ps", "--all", "--quiet")
 
 
 def until(holds: Callable[[], bool], seconds: float = 30) -> None:
@@ -181,9 +174,9 @@ def test_images_that_are_removed_behind_the_server_are_made_again(
     client = docker_server.client(tmp_path / "work", name)
     client.hello("one")
     client.push()
-    docker(engine_of_its_own, "rm", "--force", *containers(engine_of_its_own))
-    docker(engine_of_its_own, "system", "prune", "--all", "--force")
-    assert docker(engine_of_its_own, "images", "--all", "--quiet") == ""
+    engine_of_its_own.docker("rm", "--force", *containers(engine_of_its_own))
+    engine_of_its_own.docker("system", "prune", "--all", "--force")
+    assert engine_of_its_own.docker("images", "--all", "--quiet") == []
     until(lambda: answers(docker_server, name))
     client.hello("two")
     client.push()
@@ -204,4 +197,4 @@ def test_a_server_that_is_killed_leaves_containers_that_the_next_one_removes(
     assert not before & set(containers(engine_of_its_own))
     assert docker_server.stop() == 0
     assert containers(engine_of_its_own) == []
-    assert "clowdy-" not in docker(engine_of_its_own, "network", "ls", "--format", "{{.Name}}")
+    assert "clowdy-" not in " ".join(engine_of_its_own.docker("network", "ls", "--format", "{{.Name}}"))

@@ -26,13 +26,6 @@ def docker_server(functions_engine: PrivateEngine, tmp_path: Path) -> Iterator[S
     assert server.stop() == 0, server.log
 
 
-def docker(engine: PrivateEngine, *arguments: str) -> set[str]:
-    done = subprocess.run(
-        ["docker", "--host", engine.url, *arguments], capture_output=True, check=True, text=True, timeout=60
-    )
-    return set(done.stdout.split("\n")) - {""}
-
-
 def test_it_follows_the_settings_of_the_server_and_disturbs_nothing(
     docker_server: Server, functions_engine: PrivateEngine, tmp_path: Path, name: str
 ) -> None:
@@ -50,8 +43,8 @@ def test_it_follows_the_settings_of_the_server_and_disturbs_nothing(
     networks = ("network", "ls", "--format", "{{.ID}} {{.Name}}")
     # What has no container, as requirements of a release that does not serve.
     idle = f"clowdy-{server_name(docker_server.data)}:packages-idle"
-    docker(functions_engine, "tag", "clowdy-base:local", idle)
-    before = [docker(functions_engine, *question) for question in (labels, images, networks)]
+    functions_engine.docker("tag", "clowdy-base:local", idle)
+    before = [set(functions_engine.docker(*question)) for question in (labels, images, networks)]
 
     done = subprocess.run(
         [str(CLOWDY), "doctor", "--json", "--data-dir", str(docker_server.data)],
@@ -67,8 +60,8 @@ def test_it_follows_the_settings_of_the_server_and_disturbs_nothing(
     assert findings["runtime"].startswith("docker, functions get Python ")
     assert findings["network"] == "network: true can be had"
     assert "in use by process" in findings["data directory"]
-    assert [docker(functions_engine, *question) for question in (labels, images, networks)] == before
-    docker(functions_engine, "rmi", idle)
+    assert [set(functions_engine.docker(*question)) for question in (labels, images, networks)] == before
+    functions_engine.docker("rmi", idle)
     assert docker_server.call(name).text == me
     shown = docker_server.api("GET", "/api/doctor").json()["findings"]
     assert findings["base image"] in [finding["found"] for finding in shown if finding["name"] == "base image"]

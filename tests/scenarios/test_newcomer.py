@@ -34,8 +34,7 @@ def test_the_demo_does_what_it_says() -> None:
 @pytest.mark.timeout(180)
 def test_the_demo_in_docker_takes_its_images_with_it(functions_engine: PrivateEngine) -> None:
     def names() -> list[str]:
-        command = ["docker", "--host", functions_engine.url, "images", "--all", "--format", "{{.Repository}}:{{.Tag}}"]
-        return sorted(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines())
+        return functions_engine.docker("images", "--all", "--format", "{{.Repository}}:{{.Tag}}")
 
     before = names()
     assert_told(demo(CLOWDY_RUNTIME="docker", DOCKER_HOST=functions_engine.url))

@@ -15,7 +15,6 @@ import pytest
 
 from clowdy.runtimes.api import DriverUnavailable, Instance, Kind
 from clowdy.runtimes.docker import connections as module
-from clowdy.runtimes.docker.base import discard
 from clowdy.runtimes.docker.connections import Connections
 from clowdy.runtimes.docker.container import SERVER, maker_config
 from clowdy.runtimes.docker.driver import DockerDriver, server_name
@@ -272,4 +271,4 @@ async def test_a_container_is_connected_for_a_while_to_what_it_is_allowed(
             assert await reached(allowed, "192.0.0.2") == ["reached", REFUSED]
         assert await reached(allowed) == ["Network is unreachable"]
     finally:
-        await discard(server.engine, container)
+        await server.engine.remove(container)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,16 +102,10 @@ async def test_an_engine_that_cannot_be_used_is_told_with_the_reason(monkeypatch
     )
 
 
-def docker(private: PrivateEngine, *arguments: str) -> list[str]:
-    command = ["docker", "--host", private.url, *arguments]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
-    return sorted(done.stdout.splitlines())
-
-
 def all_of(private: PrivateEngine) -> list[list[str]]:
     """Every container, network and name of an image."""
-    names = docker(private, "images", "--all", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
-    return [docker(private, "ps", "--all", "--quiet"), docker(private, "network", "ls", "--quiet"), names]
+    names = private.docker("images", "--all", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    return [private.docker("ps", "--all", "--quiet"), private.docker("network", "ls", "--quiet"), names]
 
 
 @pytest.mark.slow
@@ -132,7 +125,7 @@ async def test_the_engine_and_the_base_image_are_shown_and_nothing_is_left_behin
     assert shown.found.endswith(f", at {functions_engine.url}")
     assert "runc " in shown.found and "overlay2, cgroup v" in shown.found
     assert (advice.state, advice.cure) == (State.OK, engine.LIVE_RESTORE)
-    image = docker(functions_engine, "images", "--quiet", "clowdy-base:local")[0]
+    image = functions_engine.docker("images", "--quiet", "clowdy-base:local")[0]
     assert found["base image"].found.startswith(f"clowdy-base:local, {image}, Python 3.")
     assert found["base image"].found.endswith(" MB")
     assert found["runtime"].found.startswith("docker, ")
