@@ -67,8 +67,9 @@ def _set(command: str, rules: str) -> None:
     if pid == 0:
         os.dup2(source, 0)
         _execute(command)
-    os.close(source)
+    # With an end of ours still open: of a setter that does not read its status tells, not a signal that ends this one.
     os.write(sink, rules.encode())
+    os.close(source)
     os.close(sink)
     _succeeded(pid, command)
 
